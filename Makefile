@@ -1,0 +1,45 @@
+# Every target sets up what it needs: `make demo` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+
+ifeq ($(UV),)
+UV     := .uv/bin/uv
+UV_DEP := .uv/bin/uv
+endif
+
+.PHONY: setup demo test check bench pins clean
+
+setup: $(VENV)/.ready
+
+demo: setup
+	$(BIN)/python -m otter_ray.tune demo
+
+test: check
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/study_overhead.py
+
+# Take the newest versions that fit pyproject.toml. The file names no package index.
+pins: $(UV_DEP)
+	$(UV) pip compile pyproject.toml --extra dev --python-version 3.11 --universal --upgrade \
+	  --no-header --no-annotate --no-emit-index-url -o constraints.txt
+
+$(VENV)/.ready: pyproject.toml constraints.txt $(UV_DEP)
+	$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) $(VENV)
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+clean:
+	rm -rf $(VENV) .uv runs

@@ -1,0 +1,3 @@
+"""One YAML + one search space in, a proven ONNX file out."""
+
+__version__ = "0.1.0"

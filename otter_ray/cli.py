@@ -1,0 +1,35 @@
+"""What the commands share: options that look the same everywhere, and one way to end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from otter_ray.errors import OtterError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the config. Repeat for more."),
+]
+
+
+@contextmanager
+def honest_exit() -> Iterator[None]:
+    """A user's mistake: its message and exit code 2. Ctrl-C: exit code 130. A bug: its traceback."""
+    try:
+        yield
+    except OtterError as exc:
+        print(f"error: {exc}" if "\n" not in str(exc) else f"errors:\n{exc}", file=sys.stderr)
+        raise typer.Exit(USER_ERROR) from exc
+    except KeyboardInterrupt as exc:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from exc
+
+
+__all__ = ["INTERRUPTED", "USER_ERROR", "Sets", "honest_exit"]

@@ -1,0 +1,38 @@
+"""Configs as YAML that people like to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from otter_ray.config.document import EXPONENT, FLOAT
+from otter_ray.config.model import Config
+
+INLINE_ITEMS = 8
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists of single values inline; text that would be read as a number in quotes."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write every value out: an anchor in a config is for people to place."""
+        return True
+
+    def _list(self, data: list[Any]) -> yaml.Node:
+        is_short = len(data) <= INLINE_ITEMS and not any(isinstance(item, list | dict) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=is_short)
+
+
+_Dumper.add_representer(list, _Dumper._list)
+_Dumper.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
+
+
+def to_yaml(config: Config) -> str:
+    """The config as YAML, sections in their order, defaults written out; `load_config` reads it back."""
+    return to_text(config.to_dict())
+
+
+def to_text(data: dict[str, Any]) -> str:
+    """Plain data as YAML in the same style."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,181 @@
+"""Config: a whole, valid configuration that knows where each of its keys was written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import PrivateAttr
+
+from otter_ray.config.document import Origin, Place, read_document, read_value
+from otter_ray.config.lookup import find_config
+from otter_ray.config.paths import KeyPath, assign, overlap, plain, read, split
+from otter_ray.config.rules import Flaw, validate
+from otter_ray.config.schema import Sections
+from otter_ray.errors import ConfigError, Problem
+
+SET = "--set"
+# They follow from the backbone and the image size; -1 has the run fill them in.
+DERIVED = ("model.head.options.in_dim", "model.head.options.feature_map_size")
+DERIVED_FROM = ("model.backbone", "onnx.input_shape")
+
+
+class Config(Sections):
+    """A configuration that obeys the schema. Treat it as immutable; `with_values` makes a changed copy.
+
+    Made by `load_config` or `Config.from_dict`, which also check the rules between sections. Two are
+    equal when their names and values are.
+    """
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], name: str = "") -> Self:
+        """The config that `to_dict` gave. Raises ConfigError."""
+        try:
+            return cls._build(plain(data), Origin(name), [])
+        except TypeError as exc:
+            raise ConfigError([Problem("", str(exc))]) from exc
+
+    @classmethod
+    def _build(cls, data: dict[str, Any], origin: Origin, problems: Sequence[Problem]) -> Self:
+        """Raises ConfigError with `problems` and all that is wrong with `data`."""
+        config, flaws = validate(cls, data)
+        flaws += _sizes_that_differ(data)
+        found = [*problems, *(origin.problem(*flaw) for flaw in flaws)]
+        if found or config is None:
+            raise ConfigError(found)
+        config._origin = origin
+        return config
+
+    @property
+    def name(self) -> str:
+        """The file's stem, `demo` for `configs/demo.yaml`."""
+        return self._origin.name
+
+    def problem(self, key: str, message: str) -> Problem:
+        """A Problem at a dotted key, with the line of the nearest key that was written in the file."""
+        return self._origin.problem(tuple(key.split(".")), message)
+
+    def get(self, key: str) -> Any:
+        """The plain value at a dotted key, `callbacks.0.name`. Raises ConfigError when absent."""
+        try:
+            return read(self.to_dict(), split(key))
+        except LookupError as exc:
+            raise ConfigError([self.problem(key, f"is not in the config: {exc.args[0]}")]) from exc
+
+    def has(self, key: str) -> bool:
+        """Whether `get` would find a value."""
+        try:
+            read(self.to_dict(), split(key))
+        except LookupError:
+            return False
+        return True
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """A checked copy with these dotted keys changed, by the rules of `--set`. Raises ConfigError.
+
+        When the backbone or the image size changes, the head's `in_dim` and `feature_map_size` go to
+        -1 unless they are among `values`: the run then fills them in.
+        """
+        return self._changed({**values, **self._derived(values)}, Place(), [])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that YAML can hold, defaults included; `from_dict` reads it back."""
+        return self.model_dump()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Config):
+            return NotImplemented
+        return self.name == other.name and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _changed(self, values: Mapping[str, Any], place: Place, problems: list[Problem]) -> Self:
+        data, origin, refused = _assigned(self.to_dict(), self._origin, values, place)
+        return self._build(data, origin, [*problems, *refused])
+
+    def _derived(self, values: Mapping[str, Any]) -> dict[str, int]:
+        if not any(_moves_derived(key) for key in values):
+            return {}
+        return {
+            key: -1 for key in DERIVED if self.has(key) and not any(overlap(key, given) for given in values)
+        }
+
+
+def load_config(name_or_path: str, sets: Sequence[str] = ()) -> Config:
+    """The config of that name or path, changed by `key=value` texts as `--set` gives them.
+
+    Raises ConfigError with every problem of the file and of the sets at once.
+    """
+    data, origin = read_document(find_config(name_or_path))
+    values, malformed = _parsed(sets)
+    data, origin, refused = _assigned(data, origin, values, Place(SET))
+    return Config._build(data, origin, [*malformed, *refused])
+
+
+def _parsed(sets: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals:
+            problems.append(Problem(key, "has no value. Write key=value.", SET))
+            continue
+        try:
+            values[key.strip()] = read_value(value, SET)
+        except ConfigError as exc:
+            problems += [Problem(key, problem.message, SET) for problem in exc.problems]
+    return values, problems
+
+
+def _assigned(
+    data: dict[str, Any], origin: Origin, values: Mapping[str, Any], place: Place
+) -> tuple[dict[str, Any], Origin, list[Problem]]:
+    """`data` with the dotted `values`, where they come from now, and what could not be put."""
+    data = copy.deepcopy(data)
+    problems: list[Problem] = []
+    for key, value in values.items():
+        try:
+            path = split(key)
+            assign(data, path, plain(value))
+        except (LookupError, TypeError) as exc:
+            problems.append(Problem(key, f"cannot be set: {exc.args[0]}", place.file))
+        else:
+            origin = origin.with_place(path, place)
+    return data, origin, problems
+
+
+def _moves_derived(key: str) -> bool:
+    return "image_size" in key.split(".") or any(overlap(key, other) for other in DERIVED_FROM)
+
+
+def _sizes_that_differ(data: Mapping[str, Any]) -> list[Flaw]:
+    """One flaw that lists every key in which the image size stands, when they do not agree."""
+    sizes = {key: read(data, key) for key in _size_keys(data)}
+    known = {tuple(size[-2:]) for size in sizes.values() if min(size[-2:]) > 0}
+    if len(known) < 2:
+        return []
+    values = ", ".join(f"{'.'.join(key)} is {size}" for key, size in sizes.items())
+    return [(next(iter(sizes)), f"the image sizes do not agree: {values}. Make them the same.")]
+
+
+def _size_keys(data: Mapping[str, Any]) -> list[KeyPath]:
+    keys: list[KeyPath] = [("common", "image_size"), ("global_settings", "image_size")]
+    inputs = _find(data, ("onnx", "input_shape"))
+    if isinstance(inputs, dict):
+        keys += [("onnx", "input_shape", name, "shape") for name in inputs]
+    lengths = {key: 4 if key[0] == "onnx" else 2 for key in keys}
+    return [key for key in keys if _is_size(_find(data, key), lengths[key])]
+
+
+def _find(data: Any, path: KeyPath) -> Any:
+    try:
+        return read(data, path)
+    except LookupError:
+        return None
+
+
+def _is_size(value: Any, length: int) -> bool:
+    return isinstance(value, list) and len(value) == length and all(type(item) is int for item in value)

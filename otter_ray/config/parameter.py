@@ -1,0 +1,108 @@
+"""One searched parameter: its range, the keys it sets and the conditions under which it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal, Protocol
+
+from otter_ray.config.rules import ScalarValue
+from otter_ray.errors import Problem
+
+Kind = Literal["float", "int", "categorical"]
+
+
+class Trial(Protocol):
+    """The part of `optuna.Trial` that a search space needs."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A number in [low, high]."""
+        ...
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """A whole number in [low, high]."""
+        ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[ScalarValue]) -> ScalarValue:
+        """One of the choices."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter under one condition. Immutable; every rule of the search space already holds.
+
+    `keys` are the dotted config keys that take the value. `when` maps names or keys of other
+    parameters, or keys of the base config, to the values under which this parameter exists.
+    `low`, `high`, `step` and `log` belong to numbers, `choices` to categoricals.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    type: Kind
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: tuple[ScalarValue, ...] = ()
+    when: Mapping[str, tuple[ScalarValue, ...]] = field(default_factory=dict, hash=False)
+    file: str | None = None
+    line: int | None = None
+
+    def suggest(self, trial: Trial) -> ScalarValue:
+        """The trial's value."""
+        if self.type == "categorical":
+            return trial.suggest_categorical(self.name, self.choices)
+        low, high = self._range()
+        if self.type == "int":
+            step = 1 if self.step is None else int(self.step)
+            return trial.suggest_int(self.name, int(low), int(high), step=step, log=self.log)
+        return trial.suggest_float(self.name, low, high, step=self.step, log=self.log)
+
+    def contains(self, value: object) -> bool:
+        """Whether the trial could have this value."""
+        if self.type == "categorical":
+            return any(same(value, choice) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int if self.type == "int" else int | float):
+            return False
+        low, high = self._range()
+        return low <= value <= high and self._on_grid(value)
+
+    def corners(self) -> list[ScalarValue]:
+        """Low and high, or every choice."""
+        if self.type == "categorical":
+            return list(self.choices)
+        low, high = self._range()
+        return [low] if low == high else [low, high]
+
+    def answers_to(self, key: str) -> bool:
+        """Whether a condition on `key` means this parameter."""
+        return key in self.keys or key == self.name
+
+    def problem(self, message: str) -> Problem:
+        """A Problem at the parameter's line."""
+        return Problem(self.name, message, self.file, self.line)
+
+    def _range(self) -> tuple[float, float]:
+        """Low, and the highest value that a whole number of steps reaches."""
+        assert self.low is not None
+        assert self.high is not None
+        if self.step is None:
+            return self.low, self.high
+        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
+        top = low + (high - low) // step * step
+        return self.low, int(top) if self.type == "int" else float(top)
+
+    def _on_grid(self, value: float) -> bool:
+        if self.step is None:
+            return True
+        steps = (Decimal(str(value)) - Decimal(str(self.low))) / Decimal(str(self.step))
+        return abs(steps - round(steps)) < Decimal("1e-8")
+
+
+def same(one: object, other: object) -> bool:
+    """Equal, and both or neither a truth value: `1` is not `true`."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

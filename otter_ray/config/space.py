@@ -1,0 +1,138 @@
+"""A search space: which values a trial may try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from otter_ray.config.document import Origin
+from otter_ray.config.model import Config
+from otter_ray.config.parameter import Parameter, Trial, same
+from otter_ray.config.study import StudyOptions
+
+MISSING = object()  # no value: the parameter is as if it did not exist
+Values = dict[Parameter, Any]
+Choose = Callable[[Parameter], Any]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Parameters in the order of their conditions, and how the study is run. Made by `load_space`.
+
+    A condition on a searched parameter holds while that one exists and has one of the values; a
+    condition on any other key looks at the base config.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    study: StudyOptions = field(default_factory=StudyOptions)
+    origin: Origin = field(default_factory=Origin, repr=False, compare=False)
+
+    def suggest(self, trial: Trial, config: Config, names: Container[str] | None = None) -> dict[str, Any]:
+        """Ask an Optuna trial for the value of every parameter that exists; dotted key -> value.
+
+        With `names`, only those are asked for; the others count as having the base config's value.
+        """
+
+        def choose(parameter: Parameter) -> Any:
+            is_asked = names is None or parameter.name in names
+            return parameter.suggest(trial) if is_asked else own_value(parameter, config)
+
+        values = self._active(config, choose)
+        return by_key({p: v for p, v in values.items() if names is None or p.name in names})
+
+    def base_values(self, config: Config) -> dict[str, Any]:
+        """Parameter name -> the base config's own value, where the parameter could take it.
+
+        Left out: parameters that do not exist in the base config's branch, whose keys are absent or
+        disagree, or whose range does not hold the value.
+        """
+        values = self._active(config, lambda parameter: own_value(parameter, config))
+        return {p.name: value for p, value in values.items() if p.contains(value)}
+
+    def branches(self, config: Config) -> Iterator[dict[str, Any]]:
+        """The dotted values of `assignments`."""
+        return map(by_key, self.assignments(config))
+
+    def assignments(self, config: Config) -> Iterator[Values]:
+        """Values that together reach every branch, its corners and every choice.
+
+        Every combination of the categoricals that conditions depend on; within each, all parameters
+        at their first corner, each one alone at its other corners, and all at their last. Without
+        duplicates, always in the same order.
+        """
+        controls = self._controls()
+        for chosen in self._combinations(controls, {}, config):
+            free = [p for p in self.parameters if p not in controls and self._exists(p, chosen, config)]
+            for corner in _corners(free):
+                yield {**chosen, **corner}
+
+    def with_trials(self, num_trials: int) -> Space:
+        """The same space with another number of trials."""
+        return replace(self, study=self.study.model_copy(update={"num_trials": num_trials}))
+
+    def searches(self, key: str) -> bool:
+        """Whether a condition on `key` looks at a parameter, not at the base config."""
+        return any(parameter.answers_to(key) for parameter in self.parameters)
+
+    def _active(self, config: Config, choose: Choose) -> Values:
+        """The parameters that exist, each with the value `choose` gives it."""
+        values: Values = {}
+        for parameter in self.parameters:
+            if self._exists(parameter, values, config):
+                value = choose(parameter)
+                if value is not MISSING:
+                    values[parameter] = value
+        return values
+
+    def _exists(self, parameter: Parameter, values: Values, config: Config) -> bool:
+        return all(
+            any(same(self._value_of(key, values, config), allowed) for allowed in condition)
+            for key, condition in parameter.when.items()
+        )
+
+    def _value_of(self, key: str, values: Values, config: Config) -> Any:
+        if self.searches(key):
+            return next((value for p, value in values.items() if p.answers_to(key)), MISSING)
+        return config.get(key) if config.has(key) else MISSING
+
+    def _controls(self) -> list[Parameter]:
+        """The parameters that conditions depend on."""
+        asked = {key for parameter in self.parameters for key in parameter.when}
+        return [p for p in self.parameters if any(p.answers_to(key) for key in asked)]
+
+    def _combinations(
+        self, controls: Sequence[Parameter], chosen: Values, config: Config
+    ) -> Iterator[Values]:
+        undecided = (p for p in controls if p not in chosen and self._exists(p, chosen, config))
+        control = next(undecided, None)
+        if control is None:
+            yield chosen
+            return
+        for choice in control.choices:
+            yield from self._combinations(controls, {**chosen, control: choice}, config)
+
+
+def own_value(parameter: Parameter, config: Config) -> Any:
+    """The base config's value of the parameter's keys; MISSING when one is absent or they disagree."""
+    if not all(config.has(key) for key in parameter.keys):
+        return MISSING
+    first, *others = (config.get(key) for key in parameter.keys)
+    return first if all(same(first, other) for other in others) else MISSING
+
+
+def _corners(parameters: Sequence[Parameter]) -> Iterator[Values]:
+    corners = {parameter: parameter.corners() for parameter in parameters}
+    lows = {parameter: values[0] for parameter, values in corners.items()}
+    yield lows
+    for parameter, values in corners.items():
+        for value in values[1:]:
+            yield {**lows, parameter: value}
+    if sum(len(values) > 1 for values in corners.values()) > 1:
+        yield {parameter: values[-1] for parameter, values in corners.items()}
+
+
+def by_key(values: Values) -> dict[str, Any]:
+    """Dotted key -> value."""
+    return {key: value for parameter, value in values.items() for key in parameter.keys}

@@ -1,0 +1,159 @@
+"""Search space files: each entry by its own rules, then the rules between parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from otter_ray.config.document import Origin, read_document
+from otter_ray.config.lookup import find_space
+from otter_ray.config.parameter import Kind, Parameter
+from otter_ray.config.paths import KeyPath
+from otter_ray.config.rules import Flag, Flaw, Names, Number, Rule, ScalarValue, Section, shown, validate
+from otter_ray.config.space import Space
+from otter_ray.config.space_rules import in_order, problems_between
+from otter_ray.config.study import StudyOptions
+from otter_ray.errors import ConfigError
+
+Choices = Annotated[
+    list[ScalarValue],
+    Field(min_length=1),
+    Rule("a list of text, numbers, true, false or null: Optuna's categorical takes nothing else"),
+]
+Condition = Annotated[ScalarValue | list[ScalarValue], Rule("a value or a list of values")]
+
+
+class _File(Section):
+    parameters: Annotated[dict[str, Any], Rule("a mapping from config keys to what is searched there")]
+    study: StudyOptions = Field(default_factory=StudyOptions)
+
+
+class _Entry(Section):
+    """One parameter as it is written."""
+
+    type: Annotated[Kind, Rule("float, int or categorical")]
+    low: Number | None = None
+    high: Number | None = None
+    step: Number | None = None
+    log: Flag = False
+    choices: Choices | None = None
+    sets: Names | None = None
+    when: dict[str, Condition] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An entry's place in the file, the key it stands under and its raw value."""
+
+    path: KeyPath
+    key: str
+    raw: Any
+    is_alternative: bool
+
+
+def load_space(name_or_path: str) -> Space:
+    """The search space of that name or path. Raises ConfigError with every problem of the file."""
+    data, origin = read_document(find_space(name_or_path))
+    file, flaws = validate(_File, data)
+    parameters: list[Parameter] = []
+    entries = [*_entries(data.get("parameters"))]
+    for written in entries:
+        parameter, wrong = _parameter(written, origin)
+        parameters += [parameter] if parameter else []
+        flaws += wrong
+    problems = [origin.problem(*flaw) for flaw in flaws]
+    problems += problems_between(parameters, {written.key for written in entries})
+    if problems or file is None:
+        raise ConfigError(problems)
+    return Space(origin.name, tuple(in_order(parameters)), file.study, origin)
+
+
+def _entries(parameters: Any) -> Iterator[_Written]:
+    if not isinstance(parameters, dict):
+        return
+    for key, raw in parameters.items():
+        path = ("parameters", key)
+        if isinstance(raw, list):
+            yield from (_Written((*path, str(i)), key, item, True) for i, item in enumerate(raw))
+        else:
+            yield _Written(path, key, raw, False)
+
+
+def _parameter(written: _Written, origin: Origin) -> tuple[Parameter | None, list[Flaw]]:
+    entry, flaws = validate(_Entry, written.raw)
+    if entry:
+        flaws = [*_flaws(entry, written.is_alternative)]
+    if flaws or entry is None:
+        return None, [((*written.path, *path), message) for path, message in flaws]
+    when = {key: _listed(value) for key, value in entry.when.items()}
+    place = origin.problem(written.path, "")
+    return Parameter(
+        name=f"{written.key}[{_label(when)}]" if written.is_alternative else written.key,
+        keys=tuple(entry.sets or [written.key]),
+        type=entry.type,
+        low=entry.low,
+        high=entry.high,
+        step=entry.step,
+        log=entry.log,
+        choices=tuple(entry.choices or ()),
+        when=when,
+        file=place.file,
+        line=place.line,
+    ), []
+
+
+def _listed(value: ScalarValue | list[ScalarValue]) -> tuple[ScalarValue, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _label(when: dict[str, tuple[ScalarValue, ...]]) -> str:
+    return ",".join("|".join(str(value) for value in values) for values in when.values())
+
+
+def _flaws(entry: _Entry, is_alternative: bool) -> Iterator[Flaw]:
+    yield from _categorical_flaws(entry) if entry.type == "categorical" else _number_flaws(entry)
+    if is_alternative and not entry.when:
+        yield ("when",), "is missing. Say for which value of another parameter this alternative holds."
+    for key, value in entry.when.items():
+        if not _listed(value):
+            yield ("when", key), "lists no value, so it never holds. Give the values for which it should."
+
+
+def _categorical_flaws(entry: _Entry) -> Iterator[Flaw]:
+    for field in sorted({"low", "high", "step", "log"} & entry.model_fields_set):
+        yield (field,), "does not belong to a categorical. Remove it, or make it a float or int."
+    if entry.choices is None:
+        yield ("choices",), "is missing. Give the list of values to choose from."
+    for i, choice in enumerate(entry.choices or ()):
+        if isinstance(choice, float) and not math.isfinite(choice):
+            yield ("choices", str(i)), f"{choice} is not a finite number. Remove it."
+        if choice in (entry.choices or ())[:i]:
+            yield ("choices", str(i)), f"{shown(choice)} stands there twice. Remove one of the two."
+
+
+def _number_flaws(entry: _Entry) -> Iterator[Flaw]:
+    if entry.choices is not None:
+        yield ("choices",), f"does not belong to {entry.type}. Remove it, or make it a categorical."
+    for field in ("low", "high"):
+        if getattr(entry, field) is None:
+            yield (field,), f"is missing. Give the {field}est value to try."
+    for field in ("low", "high", "step"):
+        value = getattr(entry, field)
+        if entry.type == "int" and isinstance(value, float):
+            yield (field,), f"{value} is not an integer. Give a whole number, or make it a float."
+    yield from _range_flaws(entry)
+
+
+def _range_flaws(entry: _Entry) -> Iterator[Flaw]:
+    if entry.low is not None and entry.high is not None and entry.low > entry.high:
+        yield ("low",), f"{entry.low} is above high ({entry.high}). Swap them."
+    if entry.log and entry.low is not None and entry.low <= 0:
+        yield ("low",), f"{entry.low} has no logarithm. Raise it above 0, or remove log."
+    if entry.log and entry.step is not None:
+        yield ("step",), "does not go with log: Optuna takes one of the two. Remove step or log."
+    if entry.step is not None and entry.step <= 0:
+        yield ("step",), f"{entry.step} is too small. Give a step > 0."

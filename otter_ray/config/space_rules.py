@@ -1,0 +1,103 @@
+"""Rules between the parameters of a search space: names, conditions, order, shared keys."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from itertools import combinations
+
+from otter_ray.config.parameter import Parameter, same
+from otter_ray.config.paths import overlap
+from otter_ray.config.rules import ScalarValue, shown
+from otter_ray.config.schema import Sections
+from otter_ray.errors import Problem, did_you_mean
+
+Requirements = dict[str, tuple[ScalarValue, ...]]
+
+
+def problems_between(parameters: Sequence[Parameter], written: Container[str]) -> list[Problem]:
+    """What is wrong with parameters that are right one by one.
+
+    `written` holds the file's names, those of faulty entries too, to which conditions may refer.
+    """
+    problems = [*_names_used_twice(parameters)]
+    for parameter in parameters:
+        for key, values in parameter.when.items():
+            problems += _condition_problems(parameter, key, values, parameters, written)
+    stuck = [p for p in parameters if p not in in_order(parameters)]
+    if stuck:
+        names = ", ".join(parameter.name for parameter in stuck)
+        message = f"its conditions are circular: {names} wait for each other. Remove one condition."
+        return [*problems, stuck[0].problem(message)]
+    return [*problems, *_keys_set_twice(parameters)]
+
+
+def in_order(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Each after those that its conditions ask for, else as written; circular ones are left out."""
+    ordered: list[Parameter] = []
+    waiting = list(parameters)
+    while ready := next((p for p in waiting if not any(_asks(p, other) for other in waiting)), None):
+        ordered.append(ready)
+        waiting = [parameter for parameter in waiting if parameter is not ready]
+    return ordered
+
+
+def _asks(parameter: Parameter, other: Parameter) -> bool:
+    return any(other.answers_to(key) for key in parameter.when)
+
+
+def _names_used_twice(parameters: Sequence[Parameter]) -> Iterator[Problem]:
+    first: dict[str, Parameter] = {}
+    for parameter in parameters:
+        earlier = first.setdefault(parameter.name, parameter)
+        if earlier is not parameter:
+            message = f"has the name and condition of line {earlier.line}. Remove one, or change its `when`."
+            yield parameter.problem(message)
+
+
+def _condition_problems(
+    parameter: Parameter,
+    key: str,
+    values: Sequence[ScalarValue],
+    parameters: Sequence[Parameter],
+    written: Container[str],
+) -> Iterator[Problem]:
+    asked = [other for other in parameters if other.answers_to(key)]
+    if not asked and key not in written and key.partition(".")[0] not in Sections.model_fields:
+        known = sorted({name for other in parameters for name in (*other.keys, other.name)})
+        hint = did_you_mean(key, known)
+        yield parameter.problem(f"`when` asks for {key!r}, which is neither searched nor a config key.{hint}")
+    if any(other.type != "categorical" for other in asked):
+        yield parameter.problem(f"`when` asks for {key!r}, which is a number. Make that one categorical.")
+        return
+    choices = [choice for other in asked for choice in other.choices]
+    for value in values:
+        if asked and not any(same(value, choice) for choice in choices):
+            hint = did_you_mean(str(value), map(str, choices))
+            listed = ", ".join(map(shown, choices))
+            yield parameter.problem(f"`when` waits for {key} = {shown(value)}, never one of {listed}.{hint}")
+
+
+def _keys_set_twice(parameters: Sequence[Parameter]) -> Iterator[Problem]:
+    for one, other in combinations(parameters, 2):
+        shared = [a for a in one.keys for b in other.keys if overlap(a, b)]
+        if shared and one.name != other.name and not _exclusive(one, other, parameters):
+            clash = f"sets {shared[0]}, as {one.name} in line {one.line} does."
+            yield other.problem(f"{clash} Give them conditions that exclude each other.")
+
+
+def _exclusive(one: Parameter, other: Parameter, parameters: Sequence[Parameter]) -> bool:
+    """Whether no branch holds both."""
+    first, second = _requirements(one, parameters), _requirements(other, parameters)
+    shared = first.keys() & second.keys()
+    return any(not any(same(a, b) for a in first[key] for b in second[key]) for key in shared)
+
+
+def _requirements(parameter: Parameter, parameters: Sequence[Parameter]) -> Requirements:
+    """What must hold for the parameter to exist: its conditions and those of the ones it asks for."""
+    needs: Requirements = {}
+    for key, values in parameter.when.items():
+        asked = [other for other in parameters if other.answers_to(key)]
+        if len(asked) == 1:
+            needs |= _requirements(asked[0], parameters)
+        needs[asked[0].name if len(asked) == 1 else key] = values
+    return needs

@@ -1,0 +1,138 @@
+"""Training augmentation: DocClassifier's own, and one that imitates a camera.
+
+DocClassifier was written for albumentations 1.x. Version 2 renamed arguments and made the defaults
+far stronger, so every strength is written out here, by its value of then.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or the import asks the network for news
+
+import albumentations as A
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
+
+
+class _RandomBorder:
+    """Fills what a warp uncovers in a random way: one random colour, the edge drawn out, or a mirror."""
+
+    border_mode: int
+    fill: tuple[int, ...]
+    py_random: random.Random
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        self.border_mode = self.py_random.choice(_BORDERS)
+        self.fill = tuple(self.py_random.randint(0, 255) for _ in range(3))
+        return dict(super().get_params_dependent_on_data(params, data))  # type: ignore[misc]
+
+
+class _Affine(_RandomBorder, A.Affine):  # type: ignore[misc]
+    pass
+
+
+class _Perspective(_RandomBorder, A.Perspective):  # type: ignore[misc]
+    pass
+
+
+class _SensorNoise(A.ISONoise):  # type: ignore[misc]
+    """1.x's ISONoise. 2.0.8's draws its Poisson noise for values in [0, 1], and rains white dots."""
+
+    def apply(
+        self, img: NDArray[np.uint8], color_shift: float, intensity: float, random_seed: int, **params: Any
+    ) -> NDArray[np.uint8]:
+        rng = np.random.default_rng(random_seed)
+        hls = cv2.cvtColor(img.astype(np.float32) / 255, cv2.COLOR_RGB2HLS)
+        hue, light = hls[..., 0], hls[..., 1]
+        brighter = rng.poisson(light.std() * intensity * 255, light.shape) / 255
+        hls[..., 0] = (hue + rng.normal(0, color_shift * 360 * intensity, hue.shape)) % 360
+        hls[..., 1] = light + brighter * (1 - light)
+        return np.asarray(np.clip(cv2.cvtColor(hls, cv2.COLOR_HLS2RGB) * 255, 0, 255), dtype=np.uint8)
+
+
+def default_augmentation(p: float, seed: int) -> A.Compose:
+    """DocClassifier's augmentation, applied with probability `p`, from images uint8 [h, w, 3] to the same."""
+    steps = [
+        _Affine(
+            scale=(0.95, 1.05),
+            translate_percent={"x": (-0.05, 0.05), "y": (-0.05, 0.05)},
+            rotate=(-10, 10),
+            keep_ratio=True,
+            p=0.5,
+        ),
+        A.OneOf(
+            [
+                A.MotionBlur(blur_limit=(3, 7)),
+                A.MedianBlur(blur_limit=(3, 7)),
+                # 1.x derived sigma from the kernel as OpenCV does: 0.8, 1.1 and 1.4 for 3, 5 and 7.
+                A.GaussianBlur(blur_limit=(3, 7), sigma_limit=(0.8, 1.4)),
+                A.ZoomBlur(max_factor=(1.0, 1.31), step_factor=(0.01, 0.03)),
+                A.Defocus(radius=(3, 5), alias_blur=(0.1, 0.5)),
+            ],
+            p=0.5,
+        ),
+        A.OneOf(
+            [
+                _SensorNoise(color_shift=(0.01, 0.05), intensity=(0.1, 0.5)),
+                # var_limit 10 to 50 in gray levels squared; now a standard deviation in [0, 1].
+                A.GaussNoise(std_range=(10**0.5 / 255, 50**0.5 / 255)),
+                A.MultiplicativeNoise(multiplier=(0.5, 1.5), per_channel=True, elementwise=True),
+            ],
+            p=0.5,
+        ),
+        A.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2, p=0.5),
+    ]
+    return A.Compose(steps, p=p, seed=seed)
+
+
+def capture_augmentation(p: float, seed: int) -> A.Compose:
+    """What `captures.capture` does, more cheaply: perspective and crop, light, focus, noise, JPEG."""
+    steps = [
+        _Perspective(scale=(0.01, 0.06), keep_size=True, p=0.8),
+        _Affine(
+            scale=(0.82, 1.06),
+            translate_percent={"x": (-0.05, 0.05), "y": (-0.05, 0.05)},
+            rotate=(-6, 6),
+            keep_ratio=False,
+            p=0.8,
+        ),
+        A.OneOf(
+            [
+                A.GaussianBlur(blur_limit=(3, 5), sigma_limit=(0.4, 1.2)),
+                A.MotionBlur(blur_limit=(3, 5)),
+            ],
+            p=0.4,
+        ),
+        # Brightness mostly downwards: brighter burns the print of a white form away.
+        A.ColorJitter(brightness=(0.6, 1.15), contrast=0.2, saturation=0.2, hue=0.03, p=0.7),
+        A.PlasmaShadow(shadow_intensity_range=(0.1, 0.4), p=0.2),
+        A.GaussNoise(std_range=(0.005, 0.04), p=0.4),
+        A.ImageCompression(quality_range=(40, 95), p=0.3),
+    ]
+    return A.Compose(steps, p=p, seed=seed)
+
+
+AUGMENTATIONS: dict[str, Callable[[float, int], A.Compose]] = {
+    "default": default_augmentation,
+    "capture": capture_augmentation,
+}
+
+
+def reseed(augmentation: A.Compose, seed: list[int]) -> None:
+    """Make the next call depend on `seed` alone. One pair of generators serves all transforms: 20 times
+    cheaper than `set_random_seed`, which builds a pair for each."""
+    generator = np.random.default_rng(seed)
+    augmentation.set_random_state(generator, random.Random(int(generator.integers(1 << 62))))
+
+
+def augmented(augmentation: A.Compose, image: NDArray[np.uint8], seed: list[int]) -> NDArray[np.uint8]:
+    """`image` (uint8 [h, w, 3]) after `augmentation`, as a function of the two and `seed` alone."""
+    reseed(augmentation, seed)
+    return np.asarray(augmentation(image=image)["image"])

@@ -1,0 +1,64 @@
+"""Contact sheets: look at what a model is shown before training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from otter_ray.docclassifier.datasets import CaptureDataset, SynthDataset
+
+Image = NDArray[np.uint8]
+
+_GAP, _CAPTION = 4, 14
+
+
+def draw_sheets(train: object, valid: object, folder: Path) -> None:
+    """A sheet of what each data set shows the model, into a study's folder, where there is one for it."""
+    from otter_ray.docclassifier.datasets import CaptureDataset, SynthDataset
+
+    if isinstance(train, SynthDataset):
+        augmentation_sheet(train, folder / "augmented.png")
+    if isinstance(valid, CaptureDataset):
+        capture_sheet(valid, folder / "captures.png")
+
+
+def write_sheet(
+    images: Sequence[Image], path: str | Path, columns: int = 8, captions: Sequence[str] | None = None
+) -> None:
+    """Images uint8 [h, w, 3] (RGB, all of one size), row by row, as a PNG at `path`."""
+    height, width = images[0].shape[:2]
+    caption = _CAPTION if captions else 0
+    rows = -(-len(images) // columns)
+    step = np.array([height + caption + _GAP, width + _GAP])
+    sheet = np.full((rows * step[0] + _GAP, columns * step[1] + _GAP, 3), 32, np.uint8)
+    for index, image in enumerate(images):
+        top, left = _GAP + np.array(divmod(index, columns)) * step
+        sheet[top + caption : top + caption + height, left : left + width] = image
+        if captions:
+            where, text = (int(left), int(top) + 10), captions[index][: max(1, width // 6)]
+            cv2.putText(sheet, text, where, cv2.FONT_HERSHEY_PLAIN, 0.7, (230, 230, 230), 1, cv2.LINE_AA)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+
+
+def augmentation_sheet(dataset: SynthDataset, path: str | Path, documents: int = 8, samples: int = 9) -> None:
+    """Each row one document: clean, then augmented as in training."""
+    clean, cells = dataset.images, list[Image]()
+    for label in np.linspace(0, dataset.num_classes - 1, documents).astype(int).tolist():
+        cells += [clean[label], *(dataset.sample(label, number) for number in range(samples))]
+    write_sheet(cells, path, columns=1 + samples)
+
+
+def capture_sheet(dataset: CaptureDataset, path: str | Path, documents: int = 12, samples: int = 10) -> None:
+    """Each row one held-out document, photographed again and again."""
+    each = len(dataset) // dataset.num_classes
+    rows = range(min(documents, dataset.num_classes))
+    shots = range(min(samples, each))
+    cells = [dataset.images[row * each + shot] for row in rows for shot in shots]
+    write_sheet(cells, path, columns=len(shots))

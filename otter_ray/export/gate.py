@@ -1,0 +1,156 @@
+"""The gate: an ONNX file is handed out only after it has been run and compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from otter_ray.config import Config
+from otter_ray.errors import ExportError
+from otter_ray.export.onnx_file import example_inputs, onnx_section
+from otter_ray.train.mixin import BaseMixin
+
+BATCHES = (1, 2, 7)
+# Largest difference of one output value between onnxruntime and PyTorch, both in float32 on the CPU.
+OUTPUT_TOLERANCE = 1e-4
+# Of the metric. It counts pairs beyond a threshold: rounding may move a pair across, but not many.
+METRIC_TOLERANCE = 1e-3
+# The same against what training logged in a lower precision than the file's float32.
+LOW_PRECISION_TOLERANCE = 2e-2
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate found.
+
+    Attributes:
+        opset: of the file.
+        batches: sizes that were really run.
+        output_difference: largest |onnxruntime - PyTorch| over all outputs and validation images.
+        metrics: measured on the ONNX file over the whole validation set.
+        pytorch_metrics: the same on the PyTorch model.
+        recorded: what training logged for this checkpoint.
+        images: validation images that were run.
+    """
+
+    opset: int
+    batches: tuple[int, ...]
+    output_difference: float
+    metrics: dict[str, float]
+    pytorch_metrics: dict[str, float]
+    recorded: float
+    images: int
+
+    def __str__(self) -> str:
+        metrics = ", ".join(f"{name} {value:.6f}" for name, value in self.metrics.items())
+        return (
+            f"gate passed: opset {self.opset}, batches {', '.join(map(str, self.batches))}, "
+            f"outputs within {self.output_difference:.1e} of PyTorch; on the ONNX file over {self.images} "
+            f"validation images: {metrics} (training logged {self.recorded:.6f})"
+        )
+
+
+def pass_gate(
+    path: Path,
+    config: Config,
+    model: BaseMixin,
+    wrapped: nn.Module,
+    valid: DataLoader[Any],
+    metric: str,
+    recorded: float,
+) -> Gate:
+    """Proves the file.
+
+    Args:
+        model: its `score(outputs, labels)` gives the metrics of a validation set.
+        wrapped: the PyTorch module that the file was traced from.
+        valid: batches `(images, labels)` of the validation set.
+        metric, recorded: the study's metric and its value in the checkpoint.
+
+    Raises:
+        ExportError: names the check that failed, with its figures.
+    """
+    loaded = onnx.load(str(path))
+    try:
+        onnx.checker.check_model(loaded, full_check=True)
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as exc:  # onnx and onnxruntime have no common base for their errors
+        raise ExportError(f"{path.name} is not a valid ONNX file: {exc}") from exc
+    differences = [_run_batch(session, config, wrapped, batch) for batch in BATCHES]
+    ours, theirs, labels, difference = _run_validation(session, wrapped, valid)
+    difference = max(difference, *differences)
+    if not difference <= OUTPUT_TOLERANCE:
+        raise ExportError(
+            f"{path.name} differs from the PyTorch model by {difference:.2e}, more than {OUTPUT_TOLERANCE:g}"
+        )
+    gate = Gate(
+        opset=loaded.opset_import[0].version,
+        batches=BATCHES,
+        output_difference=difference,
+        metrics=model.score(ours, labels),
+        pytorch_metrics=model.score(theirs, labels),
+        recorded=recorded,
+        images=len(labels),
+    )
+    _compare_metric(gate, metric, config)
+    return gate
+
+
+def _run_batch(
+    session: onnxruntime.InferenceSession, config: Config, wrapped: nn.Module, batch: int
+) -> float:
+    """Runs noise of one batch size through both; gives the largest difference."""
+    section = onnx_section(config)
+    inputs = example_inputs(section, batch)
+    try:
+        outputs = session.run(section.output_names, {name: value.numpy() for name, value in inputs.items()})
+    except Exception as exc:  # onnxruntime's errors have no base of their own
+        raise ExportError(f"the file does not run with a batch of {batch}: {exc}") from exc
+    with torch.inference_mode():
+        expected = wrapped(*inputs.values())
+    expected = [expected] if isinstance(expected, Tensor) else list(expected)
+    for name, output in zip(section.output_names, outputs, strict=True):
+        if len(output) != batch:
+            raise ExportError(f"output {name!r} has {len(output)} rows for a batch of {batch}")
+    return max(_difference(output, tensor) for output, tensor in zip(outputs, expected, strict=True))
+
+
+def _run_validation(
+    session: onnxruntime.InferenceSession, wrapped: nn.Module, valid: DataLoader[Any]
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """(onnxruntime's outputs, PyTorch's, labels, largest difference) over the validation set."""
+    name = session.get_inputs()[0].name
+    ours, theirs, labels = [], [], []
+    for images, label in valid:
+        ours.append(torch.from_numpy(session.run(None, {name: images.numpy()})[0]))
+        with torch.inference_mode():
+            theirs.append(wrapped(images))
+        labels.append(label)
+    first, second = torch.cat(ours), torch.cat(theirs)
+    return first, second, torch.cat(labels), _difference(first.numpy(), second)
+
+
+def _difference(output: np.ndarray, tensor: Tensor) -> float:
+    return float(np.abs(output - tensor.numpy()).max())
+
+
+def _compare_metric(gate: Gate, metric: str, config: Config) -> None:
+    full = str(config.trainer.precision) in ("None", "32", "32-true", "64", "64-true")
+    references = {
+        "the PyTorch model's": (gate.pytorch_metrics[metric], METRIC_TOLERANCE),
+        "the checkpoint's": (gate.recorded, METRIC_TOLERANCE if full else LOW_PRECISION_TOLERANCE),
+    }
+    for whose, (value, tolerance) in references.items():
+        if not abs(gate.metrics[metric] - value) <= tolerance:
+            raise ExportError(
+                f"{metric} measured on the ONNX file is {gate.metrics[metric]:.6f}, "
+                f"{whose} is {value:.6f}: they differ by more than {tolerance:g}"
+            )

@@ -1,0 +1,1 @@
+"""Reading a study: what its journal says, as rows and tables. Imports neither torch nor ray."""

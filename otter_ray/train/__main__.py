@@ -1,0 +1,58 @@
+"""`python -m otter_ray.train CFG`: one run, without Ray."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from otter_ray.cli import Sets, honest_exit
+from otter_ray.config import load_config
+
+if TYPE_CHECKING:
+    from otter_ray.train.report import EpochReport
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="A config's name (in configs/) or the path of its YAML file.")],
+    sets: Sets = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="The run's folder. Default: runs/CONFIG/DATE-TIME.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Metric that names the best epoch.")] = "valid_fpr@4",
+    mode: Annotated[str, typer.Option(help="max or min: which value of the metric is best.")] = "max",
+    resume: Annotated[bool, typer.Option(help="Go on from the folder's last checkpoint.")] = False,
+) -> None:
+    """Train one config and keep its best and last checkpoint.
+
+    Example: python -m otter_ray.train demo --set trainer.max_epochs=2
+
+    The run's folder holds config.yaml, checkpoints/best.ckpt and last.ckpt, and TensorBoard events.
+    Export the best epoch with: python -m otter_ray.export FOLDER
+    """
+    with honest_exit():
+        loaded = load_config(config, sets or [])
+        # Only now: a mistake in the config is told without waiting for torch.
+        from otter_ray.train.check import check_config
+        from otter_ray.train.run import run_training
+
+        check_config(loaded, metric=metric)
+        folder = folder or Path("runs") / loaded.name / datetime.now().strftime("%Y%m%d-%H%M%S")
+        last = folder / "checkpoints" / "last.ckpt"
+        best = run_training(
+            loaded, folder, _print_epoch, metric=metric, mode=mode, checkpoint=last if resume else None
+        )
+        typer.echo(f"best checkpoint: {best}")
+
+
+def _print_epoch(report: EpochReport) -> None:
+    shown = ", ".join(
+        f"{name} {value:.4g}" for name, value in report.metrics.items() if not name.endswith(("_step", "_epoch"))
+    )
+    typer.echo(f"epoch {report.epoch}: {shown} ({report.seconds:.0f} s)")
+
+
+if __name__ == "__main__":
+    typer.run(train)

@@ -1,0 +1,180 @@
+"""From a config to the objects of a run. Otter's building blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import Logger
+from torch.utils.data import DataLoader, Dataset
+
+from otter_ray.config import Component, Config
+from otter_ray.errors import ConfigError, Problem, TrainingError
+from otter_ray.train.components import accepted, find_class
+from otter_ray.train.mixin import state_dict_of
+
+
+def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) -> Dataset[Any]:
+    """The data set that the section names.
+
+    Args:
+        facts: what is known at run time only (`image_size`, `valid_dataset`); those that the class takes
+            by name and the config does not give are passed on.
+    """
+    cls = find_class(section.name, "dataset", project)
+    dataset: Dataset[Any] = cls(**{**accepted(cls, facts), **section.options})
+    return dataset
+
+
+def dataset_facts(config: Config) -> dict[str, Any]:
+    """What a data set may ask for that stands elsewhere in the config."""
+    return {"image_size": tuple(config.common.image_size)}
+
+
+def build_datasets(config: Config) -> tuple[Dataset[Any], Dataset[Any]]:
+    """(train, valid). The training set is told of the other one, to keep its documents out."""
+    facts = dataset_facts(config)
+    valid = build_dataset(config.dataset.valid_options, config.project, facts)
+    train = build_dataset(config.dataset.train_options, config.project, {**facts, "valid_dataset": valid})
+    return train, valid
+
+
+def build_dataloader(
+    dataset: Dataset[Any], options: Mapping[str, Any], batch_size: int, cpus: int
+) -> DataLoader[Any]:
+    """A loader with `batch_size: -1` filled in and no more workers than the run has CPUs to spare.
+
+    Args:
+        cpus: that the run may use. One of them trains: the workers get the rest, so on a single CPU
+            the run loads its own data.
+    """
+    filled = dict(options)
+    if filled.get("batch_size", -1) == -1:
+        filled["batch_size"] = batch_size
+    workers = min(int(filled.get("num_workers", 0)), max(cpus - 1, 0))
+    filled["num_workers"] = workers
+    filled.setdefault("pin_memory", torch.cuda.is_available())
+    if workers:
+        # Workers decode and augment: one thread each, or they fight with the training step for cores.
+        filled.setdefault("worker_init_fn", _single_thread)
+    return DataLoader(dataset, **filled)
+
+
+def _single_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def build_callback(section: Component, config: Config, folder: Path) -> Callback:
+    """The callback that the section names; -1 and the checkpoints' folder are filled in."""
+    cls = find_class(section.name, "callback", config.project)
+    options = dict(section.options)
+    if options.get("unit_scale") == -1:
+        options["unit_scale"] = config.common.batch_size
+    if issubclass(cls, ModelCheckpoint):
+        options.setdefault("dirpath", str(folder / "checkpoints"))
+    callback: Callback = cls(**options)
+    return callback
+
+
+def build_logger(config: Config, folder: Path) -> Logger | bool:
+    """The config's logger, or False for none. A relative `save_dir` lies in the run's folder."""
+    if config.logger is None:
+        return False
+    cls = find_class(config.logger.name, "logger", config.project)
+    options = dict(config.logger.options)
+    if "save_dir" in options:
+        options["save_dir"] = str(folder / options["save_dir"])
+    defaults = accepted(cls, {"name": "", "version": ""})
+    logger: Logger = cls(**{**defaults, **options})
+    return logger
+
+
+def build_trainer(config: Config, folder: Path, reporter: Callback, lone: bool = True) -> L.Trainer:
+    """Lightning's Trainer as the config asks.
+
+    Args:
+        folder: the run's.
+        reporter: told of each epoch; it keeps `best.ckpt` and `last.ckpt`.
+        lone: False inside a study, where progress bars, summaries and further checkpoints of the
+            config would only cost time and disk.
+    """
+    options = config.trainer.model_dump()
+    if not lone:
+        options["enable_progress_bar"] = False
+    options.setdefault("enable_model_summary", False)
+    # The first validation of an untrained model proves little, and costs a trial's start.
+    options.setdefault("num_sanity_val_steps", 0)
+    if options["accelerator"] == "cpu" and isinstance(options["devices"], Sequence | str):
+        # `devices: [0]` names a GPU; on a CPU Lightning counts processes.
+        options["devices"] = 1
+    callbacks = [build_callback(section, config, folder) for section in config.callbacks]
+    if not lone:
+        callbacks = [callback for callback in callbacks if not _is_display(callback)]
+    return L.Trainer(
+        **options,
+        default_root_dir=folder,
+        logger=build_logger(config, folder),
+        callbacks=[*callbacks, reporter],
+        enable_checkpointing=True,
+        enable_autolog_hparams=False,
+    )
+
+
+def _is_display(callback: Callback) -> bool:
+    from lightning.pytorch.callbacks import ModelSummary
+
+    return isinstance(callback, ProgressBar | ModelSummary | ModelCheckpoint)
+
+
+def build_model(config: Config) -> L.LightningModule:
+    """The model that the config names, with fresh weights."""
+    model: L.LightningModule = find_class(config.model.name, "model", config.project)(config)
+    return model
+
+
+def load_model_from_config(config: Config, checkpoint: Path) -> L.LightningModule:
+    """The config's model with the weights of a checkpoint, in evaluation mode, on the CPU.
+
+    Raises:
+        TrainingError: the weights are another architecture's; names the first keys that differ.
+    """
+    model = build_model(config)
+    weights = state_dict_of(checkpoint)
+    own = model.state_dict()
+    differing = [
+        key
+        for key in sorted(own.keys() | weights.keys())
+        if key not in own or key not in weights or own[key].shape != weights[key].shape
+    ]
+    if differing:
+        raise TrainingError(
+            f"{checkpoint} holds another architecture than {config.name}: they differ in "
+            f"{', '.join(differing[:5])}{' ...' if len(differing) > 5 else ''} ({len(differing)} keys). "
+            "Use the config that it was trained with."
+        )
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def fill_classes(config: Config, train: Dataset[Any]) -> Config:
+    """The config with `model.loss.num_classes: -1` replaced by the data set's number of classes."""
+    if config.model.loss.arguments.get("num_classes") != -1:
+        return config
+    classes = getattr(train, "num_classes", None)
+    if classes is None:
+        message = f"-1 asks the data set, but {type(train).__name__} has no num_classes. Give the number."
+        raise ConfigError([Problem("model.loss.num_classes", message)])
+    return config.with_values({"model.loss.num_classes": classes})
+
+
+def available_cpus() -> int:
+    """CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,109 @@
+"""Callbacks that Otter's configs name, and the one through which a run reports."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+from otter_ray.errors import TrainingError, did_you_mean
+from otter_ray.train.report import EpochReport, Report
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class CustomTQDMProgressBar(TQDMProgressBar):
+    """A progress bar that counts images instead of batches.
+
+    Args:
+        unit_scale: images a batch; -1 in a config: the batch size.
+    """
+
+    def __init__(self, unit_scale: int = 1) -> None:
+        super().__init__()
+        self.unit_scale = unit_scale
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Lightning's bar, in images."""
+        bar = super().init_train_tqdm()
+        bar.unit, bar.unit_scale = "img", self.unit_scale
+        return bar
+
+
+class Reporter(Checkpoint):
+    """At the end of each validated epoch: saves `last.ckpt` and `best.ckpt`, then reports.
+
+    A child of `Checkpoint`, so that Lightning runs it after every other callback has logged.
+
+    Args:
+        folder: where the checkpoints go.
+        report: called with an `EpochReport`; what it raises ends the run.
+        metric, mode: which epoch is best; `mode` is "max" or "min".
+    """
+
+    def __init__(self, folder: Path, report: Report, metric: str, mode: str) -> None:
+        self.folder, self.report = folder, report
+        self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
+        self.best: float | None = None
+        self.validated = False
+        self.started = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far, which a resumed run goes on from."""
+        return {"best": self.best}
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Puts the epoch's metrics into the checkpoint, so that a file alone says what it is worth."""
+        checkpoint["metric"], checkpoint["metrics"] = self.metric, _metrics(trainer)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what `state_dict` gave."""
+        self.best = state_dict["best"]
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Marks that the metrics at hand are this epoch's."""
+        self.validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves and reports."""
+        if not self.validated or not trainer.is_global_zero:
+            return
+        self.validated = False
+        metrics = _metrics(trainer)
+        value = self._value(metrics)
+        improved = self.best is None or self.sign * value > self.sign * self.best
+        if improved:
+            self.best = value
+        self._save(trainer, improved)
+        seconds = time.perf_counter() - self.started
+        self.report(EpochReport(trainer.current_epoch + 1, metrics, seconds, improved))
+
+    def _value(self, metrics: dict[str, float]) -> float:
+        if self.metric not in metrics:
+            raise TrainingError(
+                f"the model never logged {self.metric!r}. It logged {', '.join(sorted(metrics))}."
+                f"{did_you_mean(self.metric, metrics)}"
+            )
+        return metrics[self.metric]
+
+    def _save(self, trainer: L.Trainer, improved: bool) -> None:
+        """Writes beside the target and renames: a run killed in between keeps the previous file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f"{LAST}.partial"
+        trainer.save_checkpoint(partial, weights_only=False)
+        if improved:
+            copy = self.folder / f"{BEST}.partial"
+            shutil.copyfile(partial, copy)
+            copy.replace(self.folder / BEST)
+        partial.replace(self.folder / LAST)
+
+
+def _metrics(trainer: L.Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}

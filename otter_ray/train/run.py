@@ -1,0 +1,101 @@
+"""One training run, whoever launches it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+
+from otter_ray.config import Config, to_yaml
+from otter_ray.train.builders import (
+    available_cpus,
+    build_dataloader,
+    build_datasets,
+    build_model,
+    build_trainer,
+    fill_classes,
+)
+from otter_ray.train.callbacks import BEST, Reporter
+from otter_ray.train.report import Report
+
+
+def run_training(
+    config: Config,
+    folder: Path,
+    report: Report,
+    *,
+    metric: str = "valid_fpr@4",
+    mode: str = "max",
+    cpus: int | None = None,
+    lone: bool = True,
+    checkpoint: Path | None = None,
+) -> Path:
+    """Trains a config and gives the path of its best checkpoint.
+
+    Args:
+        config: as loaded; every -1 is filled in here.
+        folder: the run's: `config.yaml`, `checkpoints/`, the logger's files.
+        report: called after each validated epoch; what it raises ends the run.
+        metric, mode: which epoch is best.
+        cpus: threads for torch, and the bound of the loaders' workers; None: all that there are.
+        lone: False inside a study (no progress bars, no summaries).
+        checkpoint: of this run, to go on from; None: from fresh weights.
+
+    Raises:
+        OtterError: the config or its data cannot be used.
+    """
+    cpus = cpus or available_cpus()
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(cpus)
+    with _quiet():
+        L.seed_everything(config.common.seed, workers=True, verbose=False)
+        config, train, valid = prepare(config, cpus)
+        (folder / "config.yaml").write_text(to_yaml(config))
+        reporter = Reporter(folder / "checkpoints", report, metric, mode)
+        trainer = build_trainer(config, folder, reporter, lone)
+        trainer.callbacks.append(_EpochSetter())
+        trainer.fit(build_model(config), train, valid, ckpt_path=checkpoint, weights_only=True)
+    return folder / "checkpoints" / BEST
+
+
+def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoader[Any]]:
+    """The config with its classes counted, and both loaders."""
+    train, valid = build_datasets(config)
+    config = fill_classes(config, train)
+    batch_size = config.common.batch_size
+    return (
+        config,
+        build_dataloader(train, config.dataloader.train_options, batch_size, cpus),
+        build_dataloader(valid, config.dataloader.valid_options, batch_size, cpus),
+    )
+
+
+class _EpochSetter(L.Callback):
+    """Tells the data set which epoch it is, for those that draw other samples in each."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._tell(trainer)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._tell(trainer)
+
+    def _tell(self, trainer: L.Trainer) -> None:
+        loader = trainer.train_dataloader
+        set_epoch = getattr(getattr(loader, "dataset", None), "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(trainer.current_epoch)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out advice that the user cannot act on: the config decides the number of workers."""
+    with warnings.catch_warnings():
+        for message in (".*does not have many workers.*", ".*number of training batches.*", ".*Checkpoint directory.*"):
+            warnings.filterwarnings("ignore", message=message)
+        yield

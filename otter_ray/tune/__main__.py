@@ -1,0 +1,136 @@
+"""`python -m otter_ray.tune CFG`: search, then a proven ONNX file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from otter_ray.cli import INTERRUPTED, Sets, honest_exit
+from otter_ray.config import Config, Space, load_config, load_space
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from otter_ray.tune.run import Outcome
+
+FAILED = 1
+
+
+def tune(
+    config: Annotated[str, typer.Argument(help="A config's name (in configs/) or the path of its YAML file.")],
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help="A search space's name (in search_spaces/) or path. Default: the config's."),
+    ] = None,
+    sets: Sets = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials; the space's by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="The study's name. Default: date and time.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where studies are kept: RUNS/CONFIG/STUDY.")] = Path("runs"),
+    address: Annotated[
+        str | None, typer.Option(help="Use the Ray at this address ('auto': the one on this machine).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and sampled configs; start nothing.")] = False,
+    samples: Annotated[int, typer.Option(min=0, help="Configs that --dry-run samples.")] = 3,
+    export_on_interrupt: Annotated[
+        bool | None,
+        typer.Option(help="After Ctrl-C: export the best so far? Asked on a terminal, else no."),
+    ] = None,
+) -> None:
+    """Search a config's space, then export the best epoch of the best trial as a proven ONNX file.
+
+    Examples:
+
+      python -m otter_ray.tune demo
+
+      python -m otter_ray.tune my_config --set dataset.train_options.options.root=/data/docs --trials 64
+
+    Trial 0 is the config as it stands, so the search never ends below its start. Ctrl-C stops it and
+    keeps what is finished. Exit codes: 0 done, 1 no model passed the gate, 2 a mistake in what was
+    given, 130 interrupted.
+    """
+    with honest_exit():
+        loaded = load_config(config, sets or [])
+        searched = load_space(space or loaded.name)
+        if trials is not None:
+            searched = searched.with_trials(trials)
+        if dry_run:
+            _dry_run(loaded, searched, samples)
+            return
+        code = _study(loaded, searched, name, runs, address, export_on_interrupt)
+    raise typer.Exit(code)
+
+
+def _dry_run(config: Config, space: Space, samples: int) -> None:
+    from rich.console import Console
+
+    from otter_ray.tune.dry_run import show_plan
+
+    show_plan(config, space, samples, Console())
+
+
+def _study(
+    config: Config, space: Space, name: str | None, runs: Path, address: str | None, export: bool | None
+) -> int:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from rich.console import Console
+
+    from otter_ray.tune import run
+    from otter_ray.tune.check import check_study, local_gpus
+    from otter_ray.tune.folder import create_folder, open_study, write_environment
+    from otter_ray.tune.plan import make_plan
+    from otter_ray.tune.prepare import prepare_data
+    from otter_ray.tune.progress import ProgressLines
+
+    console = Console()
+    options = space.study
+    check_study(config, space, gpus=local_gpus() if address is None else float("inf"))
+    folder = create_folder(runs, config.name, name)
+    prepare_data(config, folder, console)
+    study = open_study(folder, options, run.build_sampler(options, config.common.seed))
+    write_environment(folder)
+    with run.ray_session(address) as dashboard:
+        plan = make_plan(options, run.cluster_nodes())
+        console.print(f"study: {folder.path}\nplan: {plan}", highlight=False, soft_wrap=True)
+        if dashboard:
+            console.print(f"dashboard: http://{dashboard}", highlight=False)
+        lines = ProgressLines(console, options.metric, options.mode, config.trainer.max_epochs, plan.trials)
+        complete = run.search(config, space, folder, study, plan, [lines])
+    if not complete and not _wants_export(export):
+        console.print(f"interrupted. Finished trials are kept in {folder.path}", highlight=False, soft_wrap=True)
+        return INTERRUPTED
+    outcome = run.export_winner(config, folder, study, options)
+    _print_outcome(console, outcome, config, space)
+    if outcome.onnx is None:
+        return FAILED
+    return 0 if complete else INTERRUPTED
+
+
+def _wants_export(export: bool | None) -> bool:
+    if export is None and sys.stdin.isatty():
+        return typer.confirm("Export the best so far?", default=True)
+    return bool(export)
+
+
+def _print_outcome(console: Console, outcome: Outcome, config: Config, space: Space) -> None:
+    from otter_ray.report.tables import outcome_lines, trials_table, values_table
+
+    metric, mode = space.study.metric, space.study.mode
+    console.print(trials_table(outcome.rows, metric, mode))
+    for line in [*outcome_lines(outcome.rows, metric, mode), *outcome.rejected]:
+        console.print(line, highlight=False, soft_wrap=True)
+    if outcome.winner is None:
+        console.print("[red]no trial gave a model that passed the gate[/]")
+        return
+    values = outcome.winner.values
+    base = {key: config.get(key) for key in values if config.has(key)}
+    console.print(values_table(values, base))
+    console.print(outcome.gate, highlight=False, soft_wrap=True)
+    console.print(f"[bold]onnx: {outcome.onnx}[/]", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    typer.run(tune)

@@ -1,0 +1,45 @@
+"""Everything that can be known to be wrong with a study before it starts."""
+
+from __future__ import annotations
+
+from otter_ray.config import Config, Space, check_space
+from otter_ray.errors import ConfigError, Problem
+from otter_ray.train.check import Checker
+
+
+def check_study(config: Config, space: Space, gpus: float) -> None:
+    """Checks the base config and every branch of the space, down to the classes' signatures.
+
+    Args:
+        gpus: that the machines have.
+
+    Raises:
+        ConfigError: every problem found, each once.
+    """
+    problems = check_space(space, config)
+    if problems:
+        raise ConfigError(problems)
+    checker = Checker(gpus)
+    problems = checker.problems(config, space.study.metric)
+    if not problems:
+        for values in space.branches(config):
+            problems += [
+                _in_space(problem, space, values) for problem in checker.problems(config.with_values(values))
+            ]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _in_space(problem: Problem, space: Space, values: dict[str, object]) -> Problem:
+    """The problem at the parameter's line in the space's file, where a parameter is to blame."""
+    for parameter in space.parameters:
+        if problem.key in parameter.keys:
+            return parameter.problem(f"{problem.key}: {problem.message}" if parameter.name != problem.key else problem.message)
+    return problem
+
+
+def local_gpus() -> int:
+    """GPUs of this machine."""
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,133 @@
+"""A study's folder, and the Optuna journal in it that is the truth about its trials."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from otter_ray.config import StudyOptions
+from otter_ray.errors import StudyError
+
+PACKAGES = (
+    "albumentations", "lightning", "numpy", "onnx", "onnxruntime", "optuna", "otter_ray", "pyarrow",
+    "ray", "tensorboard", "timm", "torch",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """`runs/CONFIG/STUDY/`: where each thing of a study lies."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The Optuna journal."""
+        return self.path / "study.journal"
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial."""
+        return self.path / "trials" / f"{number:04d}"
+
+
+def create_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
+    """Makes the folder of a new study; its name is the date and time by default.
+
+    Raises:
+        StudyError: the name exists, or nothing can be written there.
+    """
+    name = name or datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = StudyFolder((runs / config / name).absolute())
+    if folder.journal.exists():
+        raise StudyError(
+            f"study {name!r} exists in {folder.path.parent}. Go on from where it was with --resume, "
+            f"or choose another --name."
+        )
+    try:
+        (folder.path / "trials").mkdir(parents=True, exist_ok=True)
+        probe = folder.path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as exc:
+        raise StudyError(f"{folder.path} cannot be written: {exc}. Choose another place with --runs.") from exc
+    return folder
+
+
+def open_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
+    """The folder of the study to go on with; the newest by default.
+
+    Raises:
+        StudyError: there is no such study; lists the ones there are.
+    """
+    studies = sorted((runs / config).glob("*/study.journal"), key=lambda path: path.stat().st_mtime)
+    names = [path.parent.name for path in studies]
+    if not names or (name is not None and name not in names):
+        there = f"There are: {', '.join(names)}." if names else "There is none yet."
+        raise StudyError(f"no study {name or ''} of {config} to resume in {runs / config}. {there}")
+    return StudyFolder((runs / config / (name or names[-1])).absolute())
+
+
+def open_study(
+    folder: StudyFolder, options: StudyOptions, sampler: optuna.samplers.BaseSampler
+) -> optuna.Study:
+    """The Optuna study in the folder's journal, made at first use. Optuna keeps its own log quiet."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder.journal))),
+        sampler=sampler,
+        study_name=folder.name,
+        direction="maximize" if options.mode == "max" else "minimize",
+        load_if_exists=True,
+    )
+    study.set_user_attr("metric", options.metric)
+    return study
+
+
+def write_environment(folder: StudyFolder) -> None:
+    """`environment.json`: what someone needs who wants to repeat the study."""
+    import torch
+
+    facts = {
+        "command": [sys.executable, *sys.orig_argv[1:]],
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+    }
+    (folder.path / "environment.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _git_revision() -> str | None:
+    """The revision of the code at hand, None outside a repository or without git."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,66 @@
+"""What a running study prints: one line for each epoch of each trial."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from rich.console import Console
+
+from otter_ray.tune.searcher import BASE, EPOCH, ERROR, NUMBER
+
+
+class ProgressLines(Callback):  # type: ignore[misc]
+    """Prints each epoch as it is reported, beside the best so far.
+
+    Args:
+        console: where to.
+        metric, mode: the study's.
+        max_epochs: of a trial that nobody stops.
+        trials: that the study will run.
+    """
+
+    def __init__(self, console: Console, metric: str, mode: str, max_epochs: int, trials: int) -> None:
+        self.console, self.metric, self.max_epochs, self.trials = console, metric, max_epochs, trials
+        self.sign = 1.0 if mode == "max" else -1.0
+        self.best: tuple[float, int] | None = None
+        self.ended = 0
+        self.started = time.perf_counter()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: Mapping[str, Any], **info: Any
+    ) -> None:
+        """One epoch, or the failure, of one trial."""
+        number = trial.config[NUMBER]
+        if ERROR in result:
+            self._print(number, f"[red]failed: {result[ERROR]}[/] (its log.txt says more)")
+            return
+        value = result[self.metric]
+        if self.best is None or self.sign * value > self.sign * self.best[0]:
+            self.best = value, number
+        stopped = result.get("done") and result[EPOCH] < self.max_epochs
+        ending = " [dim]stopped[/]" if stopped else ""
+        best, whose = self.best
+        self._print(
+            number,
+            f"epoch {result[EPOCH]}/{self.max_epochs}  {self.metric} {value:.4f}  "
+            f"(best {best:.4f}, trial {whose}){ending}",
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Counts the ended trials."""
+        self.ended += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks and we never read them back; a console cannot be pickled."""
+        return {}
+
+    def _print(self, number: int, text: str) -> None:
+        minutes, seconds = divmod(int(time.perf_counter() - self.started), 60)
+        name = "base" if number == BASE else f"{number:4d}"
+        self.console.print(
+            f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}  {text}", highlight=False
+        )

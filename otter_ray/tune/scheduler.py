@@ -1,0 +1,58 @@
+"""ASHA (or nothing) in Ray Tune, with every result passed on to the bridge first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from otter_ray.config import StudyOptions
+from otter_ray.tune.searcher import BASE, EPOCH, ERROR, NUMBER, OptunaBridge
+
+
+class _Recorded:
+    """Mixin: records results, and lets the base config's trial run to its end.
+
+    The base is what every gain is measured against: a curve cut off at the first rung would flatter the
+    winner. It still takes its place on ASHA's rungs.
+    """
+
+    bridge: OptunaBridge
+    max_epochs: int
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        self.bridge.record(trial.trial_id, result)
+        if ERROR in result:
+            return str(TrialScheduler.STOP)
+        decision: str = super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
+        if decision == TrialScheduler.STOP and result[EPOCH] < self.max_epochs:
+            if trial.config[NUMBER] == BASE:
+                return str(TrialScheduler.CONTINUE)
+            self.bridge.mark_pruned(trial.trial_id)
+        return decision
+
+
+class RecordedASHA(_Recorded, ASHAScheduler):  # type: ignore[misc]
+    """Ray's asynchronous successive halving: Li et al. 2020, arXiv 1810.05934."""
+
+
+class RecordedFIFO(_Recorded, FIFOScheduler):  # type: ignore[misc]
+    """No early stopping: every trial runs to its end."""
+
+
+def build_scheduler(options: StudyOptions, bridge: OptunaBridge, max_epochs: int) -> TrialScheduler:
+    """The study's scheduler. Rungs count epochs, which survive a restart of the trial."""
+    if options.scheduler.name == "ASHA":
+        scheduler = RecordedASHA(
+            time_attr=EPOCH,
+            metric=options.metric,
+            mode=options.mode,
+            max_t=max_epochs,
+            **options.scheduler.options.model_dump(),
+        )
+    else:
+        scheduler = RecordedFIFO()
+    scheduler.bridge, scheduler.max_epochs = bridge, max_epochs
+    return scheduler

@@ -1,0 +1,122 @@
+"""Ray Tune asks, Optuna answers: the bridge between the two.
+
+Ray's own `OptunaSearch` tells Optuna that a trial which ASHA stopped is COMPLETE with its last value.
+This one tells it PRUNED with the whole curve, writes every value to the journal as it comes, and gives
+Optuna the best value over the epochs. The base config's own values are always the first trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+from ray.tune.search import Searcher
+
+from otter_ray.config import Config, Space
+
+BASE = 0
+# Keys of what a trial is given and of what it reports.
+NUMBER, VALUES, EPOCH, ERROR, METRICS = "number", "values", "epoch", "error", "metrics/"
+
+
+class OptunaBridge(Searcher):  # type: ignore[misc]
+    """A Ray Tune searcher over an Optuna study.
+
+    Ray withholds a trial's last result from the searcher when the scheduler stops the trial on it, so
+    results come through the scheduler (`record`), which sees them all.
+
+    Args:
+        study: where trials are asked for and told to; the truth about them.
+        space, config: what is searched, and around what.
+    """
+
+    def __init__(self, study: optuna.Study, space: Space, config: Config) -> None:
+        super().__init__(metric=space.study.metric, mode=space.study.mode)
+        self.study, self.space, self.config = study, space, config
+        self.interrupted = False
+        self._running: dict[str, _Running] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """The next trial: its number, and the dotted values that it changes in the base config."""
+        if self.study.get_trials(deepcopy=False):
+            trial = self.study.ask()
+            values = self.space.suggest(trial, self.config)
+        else:
+            # Trial 0 is the base config as it stands; Optuna learns as much of it as the space expresses.
+            known = self.space.base_values(self.config)
+            self.study.enqueue_trial(known)
+            trial = self.study.ask()
+            self.space.suggest(trial, self.config, names=known)
+            values = {}
+        trial.set_user_attr(VALUES, values)
+        self._running[trial_id] = _Running(trial)
+        return {NUMBER: trial.number, VALUES: values}
+
+    def record(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Writes one epoch of a running trial to the journal. Ray repeats a trial's last result: once."""
+        running = self._running[trial_id]
+        if ERROR in result or self.metric not in result or result[EPOCH] <= running.epoch:
+            return
+        running.trial.report(result[self.metric], result[EPOCH])
+        running.values.append(result[self.metric])
+        metrics = {
+            name.removeprefix(METRICS): value for name, value in result.items() if name.startswith(METRICS)
+        }
+        running.curve.append({EPOCH: result[EPOCH], **metrics})
+
+    def mark_pruned(self, trial_id: str) -> None:
+        """The scheduler stopped this trial before its last epoch."""
+        self._running[trial_id].pruned = True
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Nothing: see `record`."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tells Optuna how the trial ended, and with what."""
+        running = self._running.pop(trial_id)
+        trial, result = running.trial, result or {}
+        trial.set_user_attr("curve", running.curve)
+        for fact in ("seconds", "host"):
+            if fact in result:
+                trial.set_user_attr(fact, result[fact])
+        failure = self._failure(running, result, error)
+        if failure:
+            trial.set_user_attr(ERROR, failure)
+            self.study.tell(trial, state=TrialState.FAIL)
+        elif running.pruned:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            best = max if self.mode == "max" else min
+            self.study.tell(trial, best(running.values))
+
+    def _failure(self, running: _Running, result: Mapping[str, Any], error: bool) -> str:
+        """Why the trial counts as failed; empty if it does not."""
+        if ERROR in result:
+            return str(result[ERROR])
+        if error:
+            return "its worker process died"
+        if not result.get("done"):
+            self.interrupted = True
+            return "interrupted"
+        return "" if running.curve else "it ended without a single validated epoch"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher, but the journal is the state and no pickle is read back."""
+        return {}
+
+
+@dataclass
+class _Running:
+    trial: Trial
+    values: list[float] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    pruned: bool = False
+
+    @property
+    def epoch(self) -> int:
+        return int(self.curve[-1][EPOCH]) if self.curve else 0

@@ -1,0 +1,101 @@
+"""What runs in a slot: one trial after another, in one warm process.
+
+Ray Train launches the training (its local mode, `num_workers=0`: the slot itself is the worker), Ray
+Tune is told of each epoch directly, because local mode passes no report on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otter_ray.config import Config
+from otter_ray.errors import OtterError, TrainingError
+from otter_ray.tune.searcher import EPOCH, ERROR, METRICS, NUMBER, VALUES
+
+
+@dataclass(frozen=True)
+class TrialSetup:
+    """What every trial of a study shares. Plain data: it travels to the slots."""
+
+    config: dict[str, Any]
+    config_name: str
+    trials: str
+    metric: str
+    mode: str
+    cpus: int
+
+
+def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
+    """Trains one trial and reports each epoch to Tune. A failure is reported, too: the slot stays warm."""
+    from ray import tune
+
+    started = time.perf_counter()
+    folder = Path(setup.trials) / f"{assignment[NUMBER]:04d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    host = socket.gethostname()
+
+    def report(facts: Mapping[str, Any]) -> None:
+        tune.report({**facts, "seconds": time.perf_counter() - started, "host": host})
+
+    with _log_to(folder / "log.txt"):
+        try:
+            _launch(setup, assignment, folder, report)
+        except Exception as exc:
+            traceback.print_exc()
+            message = str(exc) if isinstance(exc, OtterError) else f"{type(exc).__name__}: {exc}"
+            report({ERROR: message.splitlines()[0] if message else type(exc).__name__})
+
+
+def _launch(setup: TrialSetup, assignment: Mapping[str, Any], folder: Path, report: Any) -> None:
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    def train_loop() -> None:
+        from otter_ray.train.report import EpochReport
+        from otter_ray.train.run import run_training
+
+        def pass_on(epoch: EpochReport) -> None:
+            value = epoch.metrics[setup.metric]
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{setup.metric} is {value} after epoch {epoch.epoch}: the training diverged"
+                )
+            metrics = {METRICS + name: number for name, number in epoch.metrics.items()}
+            report({EPOCH: epoch.epoch, setup.metric: value, **metrics})
+
+        run_training(
+            Config.from_dict(setup.config, setup.config_name).with_values(assignment[VALUES]),
+            folder,
+            pass_on,
+            metric=setup.metric,
+            mode=setup.mode,
+            cpus=setup.cpus,
+            lone=False,
+        )
+
+    TorchTrainer(train_loop, scaling_config=ScalingConfig(num_workers=0)).fit()
+
+
+@contextlib.contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Everything that the trial prints or logs goes to its own file."""
+    import logging
+
+    with path.open("a", buffering=1) as file:
+        handler = logging.StreamHandler(file)
+        logging.getLogger().addHandler(handler)
+        try:
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield
+        finally:
+            logging.getLogger().removeHandler(handler)
+            sys.stdout.flush()

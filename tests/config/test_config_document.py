@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from otter_ray.config.document import MAX_BYTES, read_document
+from otter_ray.errors import ConfigError, Problem
+
+
+def read(tmp_path: Path, text: str | bytes) -> dict:
+    path = tmp_path / "some.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_document(path)[0]
+
+
+def faults(tmp_path: Path, text: str | bytes) -> list[Problem]:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("-1E5", -100000.0),
+        ("2.5e3", 2500.0),
+        (".5e-1", 0.05),
+        ("1.0e-4", 0.0001),
+        ("'1e-3'", "1e-3"),
+        ("e3", "e3"),
+        ("yes", True),
+        ("off", False),
+        ("010", 8),
+        ("0x1F", 31),
+        ("1_000", 1000),
+        ("2024-01-02", "2024-01-02"),
+        ("~", None),
+        ("", None),
+        ("=", "="),
+        (".inf", float("inf")),
+    ],
+)
+def test_scalars(tmp_path, text, value):
+    read_value = read(tmp_path, f"a: {text}\n")["a"]
+    assert (read_value, type(read_value)) == (value, type(value))
+
+
+def test_anchors_aliases_and_merge_keys(tmp_path):
+    text = "base: &b {x: 1, y: 2}\nother: &o {y: 3, z: 4}\nboth: {<<: [*b, *o], x: 9}\nsame: *b\n"
+    data = read(tmp_path, text)
+    assert data["both"] == {"x": 9, "y": 2, "z": 4}
+    assert data["same"] == {"x": 1, "y": 2}
+    assert data["same"] is not data["base"]
+
+
+def test_whole_number_keys_become_text(tmp_path):
+    assert read(tmp_path, "axes: {0: batch}") == {"axes": {"0": "batch"}}
+
+
+def bomb(merge: bool) -> str:
+    lines = ["a0: &a0 {k: [1, 2, 3, 4, 5, 6, 7, 8, 9]}"]
+    for i in range(1, 12):
+        aliases = ", ".join(f"k{j}: *a{i - 1}" for j in range(9))
+        merges = ", ".join([f"*a{i - 1}"] * 9)
+        lines.append(f"a{i}: &a{i} " + (f"{{<<: [{merges}]}}" if merge else f"{{{aliases}}}"))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("a: 1\nb: {c: 1,\n  c: 2}\n", 3, "is written twice"),
+        ("a: 1\n0: 1\n'0': 2\n", 3, "is written twice"),
+        ("- a\n", 1, "is not a mapping"),
+        ("", 1, "is not a mapping"),
+        ("a: 1\n---\nb: 2\n", 2, "is not YAML"),
+        ("a: [1\nb: 2\n", 2, "is not YAML"),
+        ("a: 1\nb: \x01\n", None, "is not YAML"),
+        (b"a: 1\nb: \xff\n", 2, "UTF-8"),
+        ("a: 1\nb: !!python/name:os.system x\n", 2, "tag"),
+        ("a: 1\nb: !!set {x}\n", 2, "tag"),
+        ("a: 1\nb: !!int x\n", 2, "not a usable int"),
+        ("a: 1\nb: !!bool x\n", 2, "not a usable bool"),
+        ("a: 1\n? [b]\n: 1\n", 2, "not usable as a key"),
+        ("a: 1\n~: 2\n", 2, "not usable as a key"),
+        ("a: 1\nyes: 2\n", 2, "not usable as a key"),
+        ("a: 1\nb: {<<: 3}\n", 2, "merges what is not a mapping"),
+        ("a: 1\nb: " + "9" * 30, 2, "too large"),
+        ("a: 1\nb: " + "9" * 5000, 2, "not a usable int"),
+        ("a: 1\nb: 1e999", 2, "too large"),
+        ('a: 1\nb: "\\ud800"', 2, "half a character"),
+        ('a: 1\nb: "\\UFFFFFFFF"', None, "is not YAML"),
+        ("a: &a [*a]", 1, "nested deeper"),
+        ("a: &a {<<: *a}", 1, "nested deeper"),
+        ("a: " + "[" * 60 + "]" * 60, 1, "nested deeper"),
+        ("a: " + "[" * 5000, 1, "nested too deeply"),
+        (bomb(merge=False), None, "use fewer aliases"),
+        (bomb(merge=True), None, "use fewer aliases"),
+        ("a" * (MAX_BYTES + 1), None, "right file"),
+    ],
+)
+def test_faults(tmp_path, text, line, says):
+    fault = faults(tmp_path, text)[-1]
+    assert says.lower() in fault.message.lower()
+    assert line is None or fault.line == line
+    assert fault.file.endswith("some.yaml")
+
+
+def test_every_duplicate_is_reported(tmp_path):
+    assert [(f.key, f.line) for f in faults(tmp_path, "a: 1\na: 2\nb:\n  c: 1\n  c: 2\n")] == [
+        ("a", 2),
+        ("b.c", 5),
+    ]
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_document(tmp_path)

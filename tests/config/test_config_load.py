@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from otter_ray.config import find_config, find_space, load_config, lookup
+from otter_ray.errors import ConfigError
+
+
+def line_of(text: str, start: str) -> int:
+    """The line that starts with `start`, spaces aside."""
+    return next(i for i, line in enumerate(text.splitlines(), 1) if line.strip().startswith(start))
+
+
+def test_needs_neither_torch_nor_ray_nor_optuna():
+    heavy = ["torch", "ray", "lightning", "optuna", "numpy"]
+    code = f"import sys, otter_ray.config; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_seed_loads_unchanged(seed, seed_text):
+    written = yaml.safe_load(seed_text)
+    loaded = seed.to_dict()
+    for section, values in written.items():
+        for key, value in values.items() if isinstance(values, dict) else []:
+            if section != "onnx" or key != "dynamic_axes":
+                assert loaded[section][key] == value, (section, key)
+    assert [callback["name"] for callback in loaded["callbacks"]] == [c["name"] for c in written["callbacks"]]
+    assert loaded["onnx"]["dynamic_axes"] == written["onnx"]["dynamic_axes"]
+    assert (loaded["project"], seed.name) == ("docclassifier", "seed")
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "line", "says"),
+    [
+        (
+            ("max_epochs: 40", "max_epochs: ten"),
+            "trainer.max_epochs",
+            "max_epochs",
+            "'ten' is not an integer. Give a whole number >= 1.",
+        ),
+        (
+            ("max_epochs: 40", "max_epochs: 0"),
+            "trainer.max_epochs",
+            "max_epochs",
+            "0 is too small. Give a whole number >= 1.",
+        ),
+        (("max_epochs: 40", ""), "trainer.max_epochs", "trainer:", "is missing. Give a whole number >= 1."),
+        (
+            ("batch_size: 1024", "batch_sise: 1024"),
+            "common.batch_sise",
+            "batch_sise",
+            "Did you mean 'batch_size'",
+        ),
+        (("is_restore: False", "is_restore: 1"), "common.is_restore", "is_restore", "Give true or false."),
+        (('restore_ind: ""', "restore_ind: 2024"), "common.restore_ind", "restore_ind", "2024 is not text"),
+        (
+            ("num_workers: 24", "num_workers: -2"),
+            "dataloader.train_options.num_workers",
+            "num_workers",
+            ">= 0",
+        ),
+        (("name: CosFace", "nam: CosFace"), "model.loss.name", "loss:", "is missing. Give a name."),
+    ],
+)
+def test_a_fault_is_named_with_line_and_remedy(config_faults, seed_text, *, change, key, line, says):
+    text = seed_text.replace(*change, 1)
+    fault = next(fault for fault in config_faults(text) if fault.key == key)
+    assert fault.line == line_of(text, line)
+    assert fault.file.endswith("written.yaml")
+    assert says in fault.message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("      in_dim: 256", "      dropout: 0.1", None),
+        ("  head:\n", "  heads: {name: X}\n  head:\n", "model.heads"),
+        ("    name: Backbone\n", "    name: Backbone\n    width: 2\n", "model.backbone.width"),
+        ("    num_classes: -1", "    num_classes: [1, 2]", "model.loss.num_classes"),
+        ("    embed_dim: 256\n\n", "    embed_dim: 256\n    m: 0.2\n\n", "model.loss"),
+        ("    batch_size: -1", "    batch_size: 0", "dataloader.train_options.batch_size"),
+        ("  - name: LearningRateMonitor", "  - name: 3", "callbacks.1.name"),
+        ("logger:\n  name", "loger:\n  name", "loger"),
+        ("shape: [1, 3, 128, 128]", "shape: [1, 3, 128, 0]", "onnx.input_shape.img.shape"),
+        ("  output_names:\n    - feats", "  output_names: feats", "onnx.output_names"),
+        (
+            "  pl_options:\n    monitor: loss\n    interval: step",
+            "  pl_options: step",
+            "lr_scheduler.pl_options",
+        ),
+    ],
+)
+def test_every_section_is_guarded(write, config_faults, seed_text, *, old, new, key):
+    assert old in seed_text
+    text = seed_text.replace(old, new, 1)
+    if key is None:
+        assert load_config(write(text)).has("model.head.options.dropout")
+    else:
+        assert [fault.key for fault in config_faults(text)] == [key]
+
+
+def test_the_trainer_and_free_mappings_take_further_keys(write, seed_text):
+    text = seed_text.replace("  max_epochs: 40", "  max_epochs: 40\n  deterministic: true", 1)
+    config = load_config(
+        write(text), ["dataloader.train_options.pin_memory=true", "onnx.wrapper_options.a.b=1"]
+    )
+    assert config.get("trainer.deterministic") is True
+    assert config.dataloader.train_options["pin_memory"] is True
+    assert config.get("onnx.wrapper_options") == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize("section", ["global_settings", "onnx", "callbacks", "logger", "lr_scheduler"])
+def test_optional_sections_may_be_absent(write, seed_text, section):
+    data = yaml.safe_load(seed_text)
+    del data[section]
+    config = load_config(write(yaml.safe_dump(data)))
+    assert getattr(config, section) == ([] if section == "callbacks" else None)
+
+
+@pytest.mark.parametrize("section", ["common", "trainer", "model", "dataset", "dataloader", "optimizer"])
+def test_the_other_sections_must_be_there(config_faults, seed_text, section):
+    data = yaml.safe_load(seed_text)
+    del data[section]
+    assert [(f.key, f.line, "Add the section" in f.message) for f in config_faults(yaml.safe_dump(data))] == [
+        (section, 1, True)
+    ]
+
+
+def test_image_sizes_must_agree(config_faults, seed_text):
+    (fault,) = config_faults(seed_text, "onnx.input_shape.img.shape.3=96")
+    assert "common.image_size is [128, 128]" in fault.message
+    assert "global_settings.image_size is [128, 128]" in fault.message
+    assert "onnx.input_shape.img.shape is [1, 3, 128, 96]" in fault.message
+
+
+def test_all_problems_at_once_and_sets_are_told_from_the_file(config_faults, seed_text):
+    text = seed_text.replace("preview_batch", "preview_bach").replace(
+        "optimizer:\n", "optimizer:\n  opts: 1\n"
+    )
+    faults = config_faults(
+        text, "trainer.max_epochs=ten", "model.los.name=X", "callbacks.9.name=X", "nonsense", "a=@"
+    )
+    places = {fault.key: (Path(fault.file).name, fault.line) for fault in faults}
+    assert places == {
+        "common.preview_bach": ("written.yaml", line_of(text, "preview_bach")),
+        "optimizer.opts": ("written.yaml", line_of(text, "opts")),
+        "trainer.max_epochs": ("--set", None),
+        "model.los": ("--set", None),
+        "callbacks.9.name": ("--set", None),
+        "nonsense": ("--set", None),
+        "a": ("--set", None),
+    }
+    assert "Did you mean 'loss'" in next(fault.message for fault in faults if fault.key == "model.los")
+
+
+def test_sets_are_yaml_values(write, seed_text):
+    sets = [
+        "optimizer.options.lr=1e-3",
+        "trainer.devices=[0, 1]",
+        "callbacks.0.options.monitor=loss",
+        "model.loss.margin=0.1",
+        "logger=",
+        "trainer.precision=bf16-mixed",
+    ]
+    config = load_config(write(seed_text), sets)
+    assert config.optimizer.options["lr"] == 0.001
+    assert config.trainer.devices == [0, 1]
+    assert config.callbacks[0].options["monitor"] == "loss"
+    assert config.model.loss.arguments == {
+        "s": 64,
+        "m": 0.4,
+        "num_classes": -1,
+        "embed_dim": 256,
+        "margin": 0.1,
+    }
+    assert config.logger is None
+    assert config.trainer.precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize("text", ["common.batch_size.x=1", "common..x=1", "=1", "callbacks.-1.name=X"])
+def test_sets_that_cannot_be_put(config_faults, seed_text, text):
+    (fault,) = config_faults(seed_text, text)
+    assert (fault.file, fault.key) == ("--set", text.partition("=")[0])
+
+
+def test_lookup_by_path_then_here_then_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lookup, "REPOSITORY", tmp_path / "repository")
+    for folder, names in {"configs": ["one"], "repository/configs": ["one", "demo"]}.items():
+        (tmp_path / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / folder / f"{name}.yaml").touch()
+    (tmp_path / "demo.yaml").touch()
+    assert find_config("one") == Path("configs/one.yaml")
+    assert find_config("demo") == tmp_path / "repository/configs/demo.yaml"
+    assert find_config("demo.yaml") == Path("demo.yaml")
+    with pytest.raises(ConfigError, match=r"Did you mean 'demo'\?.*There are: demo, one\."):
+        find_config("demmo")
+    with pytest.raises(ConfigError, match=r"no search space 'demo'.*There are none"):
+        find_space("demo")
+
+
+@pytest.mark.parametrize("name", ["", "\0", "x" * 5000, ".", "/"])
+def test_impossible_names(name):
+    with pytest.raises(ConfigError, match="no config"):
+        find_config(name)

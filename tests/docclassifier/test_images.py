@@ -1,0 +1,218 @@
+import multiprocessing
+import os
+import pickle
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from otter_ray.docclassifier.cache import Built, cache_key, cached_table
+from otter_ray.docclassifier.images import drawn_images, load_images
+from otter_ray.errors import DataError
+
+KEY = "dataset.train_options.options.root"
+
+
+def solid(colour, size=(40, 30)):
+    return Image.new("RGB", size, colour)
+
+
+def one_image():
+    return Built(np.full((1, 4, 4, 3), 7, np.uint8), ["a"], ["b"])
+
+
+def never():
+    raise AssertionError("built again")
+
+
+def test_names_labels_and_pixels(folder):
+    table = load_images(folder, (30, 45), KEY)
+    assert table.images.shape == (12, 30, 45, 3)
+    assert table.names == sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+    assert table.labels == [name.split("/")[0] for name in table.names]
+    first = np.asarray(Image.open(folder / table.names[0])).reshape(30, 2, 45, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(table.images[0], first, atol=1)
+
+
+def test_images_directly_in_the_folder_have_no_label(tmp_path):
+    solid("red").save(tmp_path / "a.png")
+    assert load_images(tmp_path, (8, 8), KEY).labels == [""]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.png", "a.BMP", "a.webp", "a.tif", "a.TIFF"])
+def test_every_suffix_in_any_case(tmp_path, name):
+    solid((200, 40, 90)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "._a.jpg").write_bytes(b"hidden")
+    table = load_images(tmp_path, (8, 8), KEY)
+    np.testing.assert_allclose(table.images[0, 4, 4], [200, 40, 90], atol=6)
+    assert table.skipped == []
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1", "I;16"])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+    image = solid("white")
+    if mode == "I;16":
+        image = Image.fromarray(np.full((30, 40), 40_000, np.uint16))
+    image = image if mode == "I;16" else image.convert(mode)
+    image.save(tmp_path / "a.tif")
+    value = load_images(tmp_path, (8, 8), KEY).images[0]
+    np.testing.assert_allclose(value, 40_000 / 256 if mode == "I;16" else 255, atol=1)
+
+
+def test_exif_orientation_is_followed(tmp_path):
+    picture = Image.fromarray(
+        np.repeat(np.array([[[255, 0, 0]], [[0, 0, 255]]], np.uint8), 40, axis=1).repeat(20, 0)
+    )
+    exif = picture.getexif()
+    exif[0x0112] = 6  # shown a quarter turn clockwise: what was on top is on the right
+    picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    image = load_images(tmp_path, (20, 20), KEY).images[0].astype(int)
+    assert image[10, 16, 0] > 200 > image[10, 3, 0]
+
+
+def test_corrupt_images_are_left_out_and_named_each_time(folder):
+    (folder / "class_0" / "bad.jpg").write_bytes(b"not an image at all")
+    whole = folder / "class_1" / "cut.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(whole)
+    whole.write_bytes(whole.read_bytes()[:3000])
+    for _ in range(2):
+        with pytest.warns(
+            UserWarning, match=r"2 unreadable images left out: class_0/bad.jpg, class_1/cut.jpg"
+        ):
+            table = load_images(folder, (16, 16), KEY)
+        assert len(table) == 12
+        assert table.skipped == ["class_0/bad.jpg", "class_1/cut.jpg"]
+
+
+def test_unusable_folders_are_named_with_the_key_to_set(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "rotten").mkdir()
+    (tmp_path / "rotten" / "a.png").write_bytes(b"")
+    for name, rule in [
+        ("absent", "no such folder"),
+        ("empty", "holds no images"),
+        ("rotten", "can be decoded"),
+    ]:
+        with pytest.raises(DataError, match=rule) as caught:
+            load_images(tmp_path / name, (8, 8), KEY)
+        assert str(tmp_path / name) in str(caught.value)
+        assert KEY in str(caught.value)
+
+
+def test_a_changed_folder_is_decoded_again(folder):
+    before = load_images(folder, (16, 16), KEY)
+    assert load_images(folder, (16, 16), KEY).path == before.path
+    assert load_images(folder, (16, 24), KEY).path != before.path
+    target = folder / before.names[0]
+    stat = target.stat()
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+    assert load_images(folder, (16, 16), KEY).path != before.path
+
+
+def test_pixels_are_a_read_only_view_of_the_file(folder):
+    table = load_images(folder, (16, 16), KEY)
+    for array in (table.images, table.thumbnails):
+        assert not array.flags.owndata
+        assert not array.flags.writeable
+        address = array.__array_interface__["data"][0]
+        assert mapped_file(address) == table.path.resolve()
+
+
+def mapped_file(address):
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, name = line.split()
+        low, high = (int(end, 16) for end in span.split("-"))
+        if low <= address < high:
+            return Path(name)
+    return None
+
+
+def test_pickling_a_table_passes_its_path(folder):
+    table = load_images(folder, (64, 64), KEY)
+    data = pickle.dumps(table)
+    assert len(data) < 1000 < table.images.nbytes
+    np.testing.assert_array_equal(pickle.loads(data).images, table.images)
+
+
+def test_a_truncated_or_foreign_file_is_built_again(cache):
+    path = cached_table("key", one_image).path
+    assert cached_table("key", never).images[0, 0, 0, 0] == 7
+    size = path.stat().st_size
+    for damage in (path.read_bytes()[: size // 2], b"", b"x" * size):
+        path.unlink()
+        path.write_bytes(damage)
+        assert cached_table("key", one_image).images[0, 0, 0, 0] == 7
+    assert cached_table("key", never).names == ["a"]
+    assert not list(cache.glob("*.tmp"))
+
+
+def test_a_failed_build_leaves_nothing_behind(cache):
+    with pytest.raises(AssertionError):
+        cached_table("key", never)
+    assert not list(cache.glob("*.arrow")) + list(cache.glob("*.tmp"))
+
+
+def test_an_unwritable_cache_is_replaced_by_a_temporary_one(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "spare").mkdir()
+    monkeypatch.setenv("OTTER_RAY_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spare"))
+    with pytest.warns(UserWarning, match="Set OTTER_RAY_CACHE"):
+        table = cached_table("key", one_image)
+    assert tmp_path / "spare" in table.path.parents
+
+
+def race(log):
+    def build():
+        with log.open("a") as file:
+            file.write("built\n")
+        time.sleep(0.5)
+        return Built(np.full((3, 8, 8, 3), 9, np.uint8), list("abc"), list("abc"))
+
+    assert (cached_table("shared", build).images == 9).all()
+
+
+def test_several_processes_build_one_table_once(tmp_path, cache):
+    racers = [
+        multiprocessing.get_context("fork").Process(target=race, args=(tmp_path / "log",)) for _ in range(3)
+    ]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert [racer.exitcode for racer in racers] == [0, 0, 0]
+    assert (tmp_path / "log").read_text() == "built\n"
+    assert cached_table("shared", never).names == ["a", "b", "c"]
+    assert not list(cache.glob("*.tmp"))
+
+
+def test_keys_depend_on_every_part():
+    keys = {
+        cache_key("drawn", 3, 0),
+        cache_key("drawn", 3, 1),
+        cache_key("drawn", 30),
+        cache_key("folder", 3, 0),
+    }
+    assert len(keys) == 4
+
+
+def test_drawn_images_are_cached_by_count_seed_and_size():
+    table = drawn_images(5, 0, (32, 32))
+    assert (table.images.shape, len(set(table.names))) == ((5, 32, 32, 3), 5)
+    assert drawn_images(5, 0, (32, 32)).path == table.path
+    others = [drawn_images(6, 0, (32, 32)), drawn_images(5, 1, (32, 32)), drawn_images(5, 0, (32, 48))]
+    assert len({table.path, *(other.path for other in others)}) == 4
+    np.testing.assert_array_equal(others[0].images[:5], table.images)
+
+
+def test_real_images(real_images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = load_images(real_images, (32, 32), KEY)
+    assert len(table) == len([path for path in real_images.rglob("*") if path.is_file()])
+    assert np.isfinite(table.thumbnails).all()
+    assert min(image.std() for image in table.images) > 1
