@@ -13,6 +13,10 @@ from otter_ray.errors import OtterError
 
 USER_ERROR, INTERRUPTED = 2, 130
 
+ConfigName = Annotated[
+    str, typer.Argument(metavar="CFG", help="A config's name (in configs/) or the path of its YAML file.")
+]
+
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the config. Repeat for more."),
@@ -30,6 +34,3 @@ def honest_exit() -> Iterator[None]:
     except KeyboardInterrupt as exc:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from exc
-
-
-__all__ = ["INTERRUPTED", "USER_ERROR", "Sets", "honest_exit"]

@@ -198,7 +198,7 @@ class _Reader:
         return value
 
     def _guard(self, node: yaml.Node, path: KeyPath, depth: int = 0) -> None:
-        pass
+        self._values += 1
         if self._values > MAX_VALUES:
             self._stop(node, path, f"expands to more than {MAX_VALUES} values. Use fewer aliases.")
         if len(path) + depth > MAX_DEPTH:

@@ -23,7 +23,13 @@ class _Dumper(yaml.SafeDumper):
         is_short = len(data) <= INLINE_ITEMS and not any(isinstance(item, list | dict) for item in data)
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=is_short)
 
+    def _text(self, data: str) -> yaml.Node:
+        # PyYAML writes these line breaks as they are and reads them back as others; escaped they last.
+        style = '"' if any(character in data for character in "\r\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
+
+_Dumper.add_representer(str, _Dumper._text)
 _Dumper.add_representer(list, _Dumper._list)
 _Dumper.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 

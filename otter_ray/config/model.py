@@ -81,6 +81,11 @@ class Config(Sections):
         """
         return self._changed({**values, **self._derived(values)}, Place(), [])
 
+    def with_sets(self, sets: Sequence[str]) -> Self:
+        """A checked copy changed by `key=value` texts as `--set` gives them. Raises ConfigError."""
+        values, malformed = _parsed(sets)
+        return self._changed(values, Place(SET), malformed)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that YAML can hold, defaults included; `from_dict` reads it back."""
         return self.model_dump()

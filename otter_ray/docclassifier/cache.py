@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from otter_ray.docclassifier import duplicates
+from otter_ray.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
@@ -65,7 +66,7 @@ def cached_table(key: str, build: Callable[[], Built]) -> ImageTable:
     """The table of `key`, from the cache or else from `build()`, which then runs in one process only.
 
     An unreadable file is built again. A cache folder that cannot be written is replaced by one below
-    the temporary directory, with a warning.
+    the temporary directory, with a warning. DataError: the disk is full.
     """
     path = _cache_folder() / f"{key}.arrow"
     table = _read_if_sound(path)
@@ -132,9 +133,10 @@ def _write(path: Path, built: Built) -> ImageTable:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    except OSError as exc:
+        raise DataError(f"Cannot write {path}: {exc}. Make room, or set OTTER_RAY_CACHE.") from exc
+    finally:
+        Path(temporary).unlink(missing_ok=True)
     return _read(path)
 
 

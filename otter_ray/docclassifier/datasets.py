@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from otter_ray.docclassifier.cache import ImageTable
-from otter_ray.docclassifier.duplicates import choose_distinct, near_duplicates
+from otter_ray.docclassifier.duplicates import THRESHOLD, choose_distinct, near_duplicates
 from otter_ray.docclassifier.images import cached_captures, drawn_images, load_images
 from otter_ray.errors import DataError, did_you_mean
 
@@ -127,7 +127,8 @@ class CaptureDataset(Dataset[Item]):
     """`held_out` documents, no two alike, each photographed `captures` times; label = document.
 
     Documents come from `root` or are drawn, like SynthDataset's. `strength` scales the photographs'
-    disturbances (0: none). The photographs depend on `seed` and the documents alone.
+    disturbances (0: none). The photographs depend on `seed` and the documents alone. No two documents'
+    thumbnails correlate above `max_similarity`: the lower, the easier they are to tell apart.
     DataError: neither or both of `root` and `drawn`, an unusable folder, fewer than `held_out`
     distinct documents, a number out of range.
     """
@@ -142,16 +143,18 @@ class CaptureDataset(Dataset[Item]):
         held_out: int = 24,
         captures: int = 18,
         strength: float = 1.0,
+        max_similarity: float = THRESHOLD,
         seed: int = 0,
         return_tensor: bool = True,
     ) -> None:
+        _require(0 < max_similarity <= THRESHOLD, "max_similarity", max_similarity, f"in (0, {THRESHOLD}]")
         _require(held_out >= 2, "held_out", held_out, "at least 2, or there are no pairs to tell apart")
         _require(captures >= 2, "captures", captures, "at least 2, or no document is seen again")
         _require(strength >= 0, "strength", strength, "at least 0 (0 is a plain resize)")
         height, width = _pair(image_size)
         original_size = (height * _ORIGINAL_SCALE, width * _ORIGINAL_SCALE)
         documents = _documents(root, drawn, drawn_seed, original_size, _VALID_ROOT)
-        chosen = choose_distinct(documents.thumbnails, held_out, seed)
+        chosen = choose_distinct(documents.thumbnails, held_out, seed, max_similarity)
         self._table = cached_captures(
             documents,
             chosen.tolist(),

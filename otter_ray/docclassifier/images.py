@@ -11,12 +11,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
 from otter_ray.docclassifier import captures, drawing
 from otter_ray.docclassifier.cache import Built, ImageTable, Pixels, cache_key, cached_table
 from otter_ray.errors import DataError
+
+# Threads here and DataLoader workers fill the cores; OpenCV's own threads would not survive their fork.
+cv2.setNumThreads(0)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -94,7 +98,7 @@ def _scan(folder: Path) -> Iterator[tuple[str, int, int]]:
         for name in names:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                 path = Path(where, name)
-                stat = path.stat()
+                stat = path.stat() if path.exists() else path.lstat()  # a broken link fails later, by name
                 yield path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns
 
 

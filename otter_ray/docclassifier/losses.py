@@ -48,6 +48,7 @@ class CosFace(MarginSoftmax):
     """`s (cos t - m)` for the target: Wang et al. 2018, arXiv 1801.09414, eq. 4."""
 
     def margin(self, target: Tensor) -> Tensor:
+        """`cos t - m`."""
         return target - self.m
 
 
@@ -59,6 +60,7 @@ class ArcFace(MarginSoftmax):
     """
 
     def margin(self, target: Tensor) -> Tensor:
+        """`cos(t + m)`, or the line that continues it."""
         # sqrt has no gradient at 0: keep the sine away from it.
         sine = (1 - target.square()).clamp_min(1e-7).sqrt()
         shifted = target * math.cos(self.m) - sine * math.sin(self.m)

@@ -37,10 +37,12 @@ class PairROC:
 
     @property
     def num_positives(self) -> int:
+        """Pairs of one label."""
         return int(self.positives.sum())
 
     @property
     def num_negatives(self) -> int:
+        """Pairs of different labels."""
         return int(self.negatives.sum())
 
     def tpr_at(self, fpr: float) -> tuple[float, float]:

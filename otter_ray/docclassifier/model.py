@@ -100,5 +100,3 @@ def _head_options(config: Config, cls: type[nn.Module], backbone: network.Backbo
     if problems:
         raise ConfigError(problems)
     return options | accepted(cls, facts)
-
-

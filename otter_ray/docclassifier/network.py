@@ -40,7 +40,7 @@ class Backbone(nn.Module):
         self.reductions: list[int] = self.model.feature_info.reduction()
 
     def feature_map_size(self, image_size: Sequence[int]) -> int:
-        """Side of the last feature map for `image_size` (height, width); the smaller side's, if not square."""
+        """Side of the last feature map for `image_size` (height, width): the shorter one's."""
         return -(-min(image_size) // self.reductions[-1])
 
     def forward(self, img: Tensor) -> list[Tensor]:
@@ -49,15 +49,14 @@ class Backbone(nn.Module):
         return features
 
 
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     try:
-        model: nn.Module = timm.create_model(name, pretrained=pretrained, features_only=True, **options)
+        return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
     except OSError as exc:
         raise TrainingError(
             f"model.backbone.options.pretrained is true but the weights of {name} cannot be had: {exc}. "
             f"Set it to false, or download them once into the hub's cache on a machine with a network."
         ) from exc
-    return model
 
 
 class FeatureLearningSqueezeLBNHead(nn.Module):
@@ -100,7 +99,7 @@ class WarpFeatureLearning(nn.Module):
 
     def __init__(self, model: nn.Module, normalize: bool = True) -> None:
         super().__init__()
-        self.backbone, self.neck, self.head = model.backbone, model.neck, model.head
+        self.backbone, self.neck, self.head = (getattr(model, part) for part in ("backbone", "neck", "head"))
         self.normalize = normalize
 
     def forward(self, img: Tensor) -> Tensor:

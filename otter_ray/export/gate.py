@@ -28,6 +28,23 @@ LOW_PRECISION_TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """What an ONNX file is held against.
+
+    Attributes:
+        model: the trained model; its `score(outputs, labels)` gives the metrics of a validation set.
+        wrapped: the part of it that the file was traced from.
+        metric, recorded: the study's metric, and what training logged for this checkpoint.
+    """
+
+    config: Config
+    model: BaseMixin
+    wrapped: nn.Module
+    metric: str
+    recorded: float
+
+
+@dataclass(frozen=True)
 class Gate:
     """What the gate found.
 
@@ -58,22 +75,8 @@ class Gate:
         )
 
 
-def pass_gate(
-    path: Path,
-    config: Config,
-    model: BaseMixin,
-    wrapped: nn.Module,
-    valid: DataLoader[Any],
-    metric: str,
-    recorded: float,
-) -> Gate:
-    """Proves the file.
-
-    Args:
-        model: its `score(outputs, labels)` gives the metrics of a validation set.
-        wrapped: the PyTorch module that the file was traced from.
-        valid: batches `(images, labels)` of the validation set.
-        metric, recorded: the study's metric and its value in the checkpoint.
+def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any]) -> Gate:
+    """Proves the file at `path`; `valid` gives the validation set's batches `(images, labels)`.
 
     Raises:
         ExportError: names the check that failed, with its figures.
@@ -84,8 +87,8 @@ def pass_gate(
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as exc:  # onnx and onnxruntime have no common base for their errors
         raise ExportError(f"{path.name} is not a valid ONNX file: {exc}") from exc
-    differences = [_run_batch(session, config, wrapped, batch) for batch in BATCHES]
-    ours, theirs, labels, difference = _run_validation(session, wrapped, valid)
+    differences = [_run_batch(session, candidate, batch) for batch in BATCHES]
+    ours, theirs, labels, difference = _run_validation(session, candidate.wrapped, valid)
     difference = max(difference, *differences)
     if not difference <= OUTPUT_TOLERANCE:
         raise ExportError(
@@ -95,27 +98,25 @@ def pass_gate(
         opset=loaded.opset_import[0].version,
         batches=BATCHES,
         output_difference=difference,
-        metrics=model.score(ours, labels),
-        pytorch_metrics=model.score(theirs, labels),
-        recorded=recorded,
+        metrics=candidate.model.score(ours, labels),
+        pytorch_metrics=candidate.model.score(theirs, labels),
+        recorded=candidate.recorded,
         images=len(labels),
     )
-    _compare_metric(gate, metric, config)
+    _compare_metric(gate, candidate)
     return gate
 
 
-def _run_batch(
-    session: onnxruntime.InferenceSession, config: Config, wrapped: nn.Module, batch: int
-) -> float:
+def _run_batch(session: onnxruntime.InferenceSession, candidate: Candidate, batch: int) -> float:
     """Runs noise of one batch size through both; gives the largest difference."""
-    section = onnx_section(config)
+    section = onnx_section(candidate.config)
     inputs = example_inputs(section, batch)
     try:
         outputs = session.run(section.output_names, {name: value.numpy() for name, value in inputs.items()})
     except Exception as exc:  # onnxruntime's errors have no base of their own
         raise ExportError(f"the file does not run with a batch of {batch}: {exc}") from exc
     with torch.inference_mode():
-        expected = wrapped(*inputs.values())
+        expected = candidate.wrapped(*inputs.values())
     expected = [expected] if isinstance(expected, Tensor) else list(expected)
     for name, output in zip(section.output_names, outputs, strict=True):
         if len(output) != batch:
@@ -142,8 +143,9 @@ def _difference(output: np.ndarray, tensor: Tensor) -> float:
     return float(np.abs(output - tensor.numpy()).max())
 
 
-def _compare_metric(gate: Gate, metric: str, config: Config) -> None:
-    full = str(config.trainer.precision) in ("None", "32", "32-true", "64", "64-true")
+def _compare_metric(gate: Gate, candidate: Candidate) -> None:
+    metric, trainer = candidate.metric, candidate.config.trainer
+    full = str(trainer.precision) in ("None", "32", "32-true", "64", "64-true")
     references = {
         "the PyTorch model's": (gate.pytorch_metrics[metric], METRIC_TOLERANCE),
         "the checkpoint's": (gate.recorded, METRIC_TOLERANCE if full else LOW_PRECISION_TOLERANCE),

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from otter_ray.config import Config, to_yaml
 from otter_ray.errors import ExportError
-from otter_ray.export.gate import Gate, pass_gate
+from otter_ray.export.gate import Candidate, Gate, pass_gate
 from otter_ray.export.onnx_file import add_metadata, example_inputs, onnx_section, wrap, write_onnx
 from otter_ray.train.builders import (
     available_cpus,
@@ -74,17 +75,14 @@ def export_checkpoint(
         raise ExportError(f"{checkpoint} logged no {metric!r}. It logged {', '.join(record['metrics'])}.")
     model = load_model_from_config(config, checkpoint)
     wrapped = wrap(config, model)
+    candidate = Candidate(config, model, wrapped, metric, record["metrics"][metric])
     folder.mkdir(parents=True, exist_ok=True)
     target = _free_name(folder, f"{config.name}_{datetime.now():%Y%m%d}_fp32")
     partial = target.with_suffix(".partial")
     try:
         write_onnx(config, wrapped, partial)
-        facts = dataset_facts(config)
-        dataset = build_dataset(config.dataset.valid_options, config.project, facts)
-        options = {**config.dataloader.valid_options, "shuffle": False, "drop_last": False}
-        loader = build_dataloader(dataset, options, config.common.batch_size, available_cpus())
-        gate = pass_gate(partial, config, model, wrapped, loader, metric, record["metrics"][metric])
-        provenance = _provenance(config, wrapped, gate, record, checkpoint, metric)
+        gate = pass_gate(partial, candidate, _validation(config))
+        provenance = _provenance(candidate, gate, checkpoint, record["epoch"] + 1)
         add_metadata(partial, {key: _text(value) for key, value in provenance.items()})
         partial.replace(target)
     finally:
@@ -100,7 +98,8 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
         record: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as exc:  # torch raises half a dozen kinds for a file that is no checkpoint
         raise ExportError(f"{checkpoint} cannot be read as a checkpoint: {str(exc).splitlines()[0]}") from exc
-    missing = [key for key in ("config", "config_name", "metric", "metrics", "state_dict") if key not in record]
+    ours = ("config", "config_name", "metric", "metrics", "state_dict")
+    missing = [key for key in ours if key not in record]
     if missing:
         raise ExportError(
             f"{checkpoint} was not written by otter_ray: it lacks {', '.join(missing)}. "
@@ -115,18 +114,23 @@ def _free_name(folder: Path, stem: str) -> Path:
     return next(path for path in (folder / f"{name}.onnx" for name in names) if not path.exists())
 
 
-def _provenance(
-    config: Config, wrapped: nn.Module, gate: Gate, record: dict[str, Any], checkpoint: Path, metric: str
-) -> dict[str, Any]:
+def _validation(config: Config) -> DataLoader[Any]:
+    dataset = build_dataset(config.dataset.valid_options, config.project, dataset_facts(config))
+    options = {**config.dataloader.valid_options, "shuffle": False, "drop_last": False}
+    return build_dataloader(dataset, options, config.common.batch_size, available_cpus())
+
+
+def _provenance(candidate: Candidate, gate: Gate, checkpoint: Path, epoch: int) -> dict[str, Any]:
+    config = candidate.config
     section = onnx_section(config)
     return {
         "config": config.name,
         "config_sha256": hashlib.sha256(to_yaml(config).encode()).hexdigest(),
         "checkpoint": str(checkpoint),
-        "epoch": record["epoch"] + 1,
+        "epoch": epoch,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "metric": metric,
-        **model_figures(config, wrapped),
+        "metric": candidate.metric,
+        **model_figures(config, candidate.wrapped),
         "inputs": {name: section.input_shape[name].model_dump() for name in section.input_names},
         "outputs": section.output_names,
         "gate": asdict(gate),

@@ -58,9 +58,7 @@ def read_rows(study: optuna.Study) -> list[TrialRow]:
 
 
 def _row(trial: FrozenTrial, maximize: bool) -> TrialRow:
-    finite = {
-        epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)
-    }
+    finite = {epoch: value for epoch, value in trial.intermediate_values.items() if math.isfinite(value)}
     best = (max if maximize else min)(finite, key=lambda epoch: finite[epoch]) if finite else 0
     notes = trial.user_attrs
     return TrialRow(

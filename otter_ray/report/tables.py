@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -17,18 +19,19 @@ BARS = "▁▂▃▄▅▆▇█"
 def trials_table(rows: Sequence[TrialRow], metric: str, mode: str) -> Table:
     """Every trial, best first, the failed ones last; trial 0 is marked as the base config."""
     keys = sorted({key for row in rows for key in row.values})
-    table = Table(title=f"Trials by {metric}", title_justify="left", header_style="bold")
-    for name in ("trial", "state", metric, "epoch", "curve", "s", *map(_short(keys).get, keys)):
-        table.add_column(name or "", justify="left" if name in ("state", "curve") else "right")
+    table = Table(title=f"Trials by {metric}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    short = _short(keys)
+    for name in ("trial", metric, "epoch", "curve", "state", "s", *(short[key] for key in keys)):
+        table.add_column(name, justify="left" if name in ("state", "curve") else "right", no_wrap=True)
     best = rank(rows, mode)
     for row in [*best, *(row for row in rows if row not in best)]:
         label = f"{row.number} base" if row.number == 0 else str(row.number)
         table.add_row(
             label,
-            row.state,
             _number(row.value),
             f"{row.best_epoch}/{row.epochs}",
             sparkline(row.curve),
+            row.state,
             _number(row.seconds, 0),
             *(_value(row.values.get(key, "·")) for key in keys),
             style="bold green" if best and row is best[0] else "dim" if row.state != "complete" else "",
@@ -55,9 +58,9 @@ def outcome_lines(rows: Sequence[TrialRow], metric: str, mode: str) -> list[str]
 
 def values_table(values: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
     """What the winner changed in the base config."""
-    table = Table(title="The winner's configuration", title_justify="left", header_style="bold")
+    table = Table(title="The winner's configuration", title_justify="left", box=SIMPLE_HEAD)
     for name in ("key", "base", "winner"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=True)
     for key, value in values.items():
         table.add_row(key, _value(base.get(key, "-")), Text(_value(value), style="bold green"))
     if not values:
@@ -67,7 +70,8 @@ def values_table(values: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
 
 def sparkline(curve: Sequence[float]) -> str:
     """A curve of values in [0, 1] (others are clipped) as a row of bars."""
-    return "".join(BARS[min(int(max(value, 0.0) * len(BARS)), len(BARS) - 1)] for value in curve if value == value)
+    levels = (int(max(value, 0.0) * len(BARS)) for value in curve if math.isfinite(value))
+    return "".join(BARS[min(level, len(BARS) - 1)] for level in levels)
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:

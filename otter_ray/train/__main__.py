@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otter_ray.cli import Sets, honest_exit
+from otter_ray.cli import ConfigName, Sets, honest_exit
 from otter_ray.config import load_config
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="A config's name (in configs/) or the path of its YAML file.")],
+    config: ConfigName,
     sets: Sets = None,
     folder: Annotated[
         Path | None, typer.Option("--folder", help="The run's folder. Default: runs/CONFIG/DATE-TIME.")
@@ -48,10 +48,9 @@ def train(
 
 
 def _print_epoch(report: EpochReport) -> None:
-    shown = ", ".join(
-        f"{name} {value:.4g}" for name, value in report.metrics.items() if not name.endswith(("_step", "_epoch"))
-    )
-    typer.echo(f"epoch {report.epoch}: {shown} ({report.seconds:.0f} s)")
+    shown = {name: value for name, value in report.metrics.items() if not name.endswith(("_step", "_epoch"))}
+    text = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+    typer.echo(f"epoch {report.epoch}: {text} ({report.seconds:.0f} s)")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, Problem, TrainingError
+from otter_ray.train.callbacks import EpochSetter
 from otter_ray.train.components import accepted, find_class
-from otter_ray.train.mixin import state_dict_of
+from otter_ray.train.mixin import BaseMixin, state_dict_of
 
 
 def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) -> Dataset[Any]:
@@ -122,7 +123,7 @@ def build_trainer(config: Config, folder: Path, reporter: Callback, lone: bool =
         **options,
         default_root_dir=folder,
         logger=build_logger(config, folder),
-        callbacks=[*callbacks, reporter],
+        callbacks=[*callbacks, EpochSetter(), reporter],
         enable_checkpointing=True,
         enable_autolog_hparams=False,
     )
@@ -134,13 +135,13 @@ def _is_display(callback: Callback) -> bool:
     return isinstance(callback, ProgressBar | ModelSummary | ModelCheckpoint)
 
 
-def build_model(config: Config) -> L.LightningModule:
+def build_model(config: Config) -> BaseMixin:
     """The model that the config names, with fresh weights."""
-    model: L.LightningModule = find_class(config.model.name, "model", config.project)(config)
+    model: BaseMixin = find_class(config.model.name, "model", config.project)(config)
     return model
 
 
-def load_model_from_config(config: Config, checkpoint: Path) -> L.LightningModule:
+def load_model_from_config(config: Config, checkpoint: Path) -> BaseMixin:
     """The config's model with the weights of a checkpoint, in evaluation mode, on the CPU.
 
     Raises:

@@ -35,6 +35,16 @@ class CustomTQDMProgressBar(TQDMProgressBar):
         return bar
 
 
+class EpochSetter(L.Callback):
+    """Tells the training set which epoch it is, for those that draw other samples in each."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Before the epoch's first item is drawn."""
+        set_epoch = getattr(getattr(trainer.train_dataloader, "dataset", None), "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(trainer.current_epoch)
+
+
 class Reporter(Checkpoint):
     """At the end of each validated epoch: saves `last.ckpt` and `best.ckpt`, then reports.
 

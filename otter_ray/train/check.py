@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -56,13 +57,14 @@ class Checker:
         for key, kind, section in _sections(config):
             for below, message in self._once(
                 (config.project, kind, section.name, section.arguments),
-                lambda kind=kind, section=section: _component(kind, section, config.project),
+                partial(_component, kind, section, config.project),
             ):
                 yield config.problem(f"{key}.{below}", message)
 
     def _model(self, config: Config) -> Iterator[Problem]:
         model = config.model.model_dump()
-        for key, message in self._once((config.project, model, config.common.image_size), lambda: _build(config)):
+        identity = (config.project, model, config.common.image_size)
+        for key, message in self._once(identity, partial(_build, config)):
             yield config.problem(key, message)
 
     def _once(self, identity: Any, check: Callable[[], list[tuple[str, str]]]) -> list[tuple[str, str]]:
@@ -165,10 +167,9 @@ def _monitors(config: Config, metric: str | None) -> list[Problem]:
     }
     if metric is not None:
         monitored["study.metric"] = metric
+    rule = f"It logs {', '.join(logged)}."
     return [
-        config.problem(key, f"{config.model.name} never logs {name!r}. It logs {', '.join(logged)}.{did_you_mean(name, logged)}")
+        config.problem(key, f"{config.model.name} never logs {name!r}. {rule}{did_you_mean(name, logged)}")
         for key, name in monitored.items()
         if logged and isinstance(name, str) and name not in logged
     ]
-
-

@@ -28,8 +28,8 @@ def load_project(name: str) -> ModuleType:
             # A module that the project itself misses is the project's error, not a wrong name.
             if exc.name is None or not (module == exc.name or module.startswith(f"{exc.name}.")):
                 raise
-    message = f"{name!r} is neither a project of otter_ray nor an importable module. Install it, or mend the name."
-    raise ConfigError([Problem("project", message)])
+    message = f"{name!r} is neither a project of otter_ray nor an importable module."
+    raise ConfigError([Problem("project", f"{message} Install it, or mend the name.")])
 
 
 def find_class(name: str, kind: str, project: str) -> type[Any]:
@@ -53,8 +53,9 @@ def unknown_arguments(cls: type[Any], arguments: Mapping[str, Any]) -> dict[str,
     parameters = inspect.signature(cls).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return {}
+    rule = f"It takes {', '.join(parameters)}."
     return {
-        name: f"{cls.__name__} takes no {name!r}. It takes {', '.join(parameters)}.{did_you_mean(name, parameters)}"
+        name: f"{cls.__name__} takes no {name!r}. {rule}{did_you_mean(name, parameters)}"
         for name in arguments
         if name not in parameters
     }

@@ -59,7 +59,6 @@ def run_training(
         (folder / "config.yaml").write_text(to_yaml(config))
         reporter = Reporter(folder / "checkpoints", report, metric, mode)
         trainer = build_trainer(config, folder, reporter, lone)
-        trainer.callbacks.append(_EpochSetter())
         trainer.fit(build_model(config), train, valid, ckpt_path=checkpoint, weights_only=True)
     return folder / "checkpoints" / BEST
 
@@ -76,26 +75,10 @@ def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoa
     )
 
 
-class _EpochSetter(L.Callback):
-    """Tells the data set which epoch it is, for those that draw other samples in each."""
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._tell(trainer)
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._tell(trainer)
-
-    def _tell(self, trainer: L.Trainer) -> None:
-        loader = trainer.train_dataloader
-        set_epoch = getattr(getattr(loader, "dataset", None), "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(trainer.current_epoch)
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Leaves out advice that the user cannot act on: the config decides the number of workers."""
     with warnings.catch_warnings():
-        for message in (".*does not have many workers.*", ".*number of training batches.*", ".*Checkpoint directory.*"):
-            warnings.filterwarnings("ignore", message=message)
+        for advice in ("does not have many workers", "number of training batches", "Checkpoint directory"):
+            warnings.filterwarnings("ignore", message=f".*{advice}")
         yield

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otter_ray.cli import INTERRUPTED, Sets, honest_exit
+from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit
 from otter_ray.config import Config, Space, load_config, load_space
 
 if TYPE_CHECKING:
@@ -21,19 +21,23 @@ FAILED = 1
 
 
 def tune(
-    config: Annotated[str, typer.Argument(help="A config's name (in configs/) or the path of its YAML file.")],
+    config: ConfigName,
     space: Annotated[
         str | None,
-        typer.Option("--space", help="A search space's name (in search_spaces/) or path. Default: the config's."),
+        typer.Option(help="A search space's name (in search_spaces/) or path. Default: the config's."),
     ] = None,
     sets: Sets = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Number of trials; the space's by default.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Number of trials; the space's by default.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The study's name. Default: date and time.")] = None,
     runs: Annotated[Path, typer.Option(help="Where studies are kept: RUNS/CONFIG/STUDY.")] = Path("runs"),
     address: Annotated[
         str | None, typer.Option(help="Use the Ray at this address ('auto': the one on this machine).")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and sampled configs; start nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and sampled configs; start nothing.")
+    ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Configs that --dry-run samples.")] = 3,
     export_on_interrupt: Annotated[
         bool | None,
@@ -91,6 +95,7 @@ def _study(
     folder = create_folder(runs, config.name, name)
     prepare_data(config, folder, console)
     study = open_study(folder, options, run.build_sampler(options, config.common.seed))
+    search = run.Search(config, space, folder, study)
     write_environment(folder)
     with run.ray_session(address) as dashboard:
         plan = make_plan(options, run.cluster_nodes())
@@ -98,13 +103,15 @@ def _study(
         if dashboard:
             console.print(f"dashboard: http://{dashboard}", highlight=False)
         lines = ProgressLines(console, options.metric, options.mode, config.trainer.max_epochs, plan.trials)
-        complete = run.search(config, space, folder, study, plan, [lines])
+        complete = run.run_trials(search, plan, [lines])
     if not complete and not _wants_export(export):
-        console.print(f"interrupted. Finished trials are kept in {folder.path}", highlight=False, soft_wrap=True)
+        console.print(
+            f"interrupted. Finished trials are kept in {folder.path}", highlight=False, soft_wrap=True
+        )
         return INTERRUPTED
-    outcome = run.export_winner(config, folder, study, options)
+    outcome = run.export_winner(search)
     _print_outcome(console, outcome, config, space)
-    if outcome.onnx is None:
+    if outcome.exported is None:
         return FAILED
     return 0 if complete else INTERRUPTED
 
@@ -122,14 +129,14 @@ def _print_outcome(console: Console, outcome: Outcome, config: Config, space: Sp
     console.print(trials_table(outcome.rows, metric, mode))
     for line in [*outcome_lines(outcome.rows, metric, mode), *outcome.rejected]:
         console.print(line, highlight=False, soft_wrap=True)
-    if outcome.winner is None:
+    if outcome.winner is None or outcome.exported is None:
         console.print("[red]no trial gave a model that passed the gate[/]")
         return
     values = outcome.winner.values
     base = {key: config.get(key) for key in values if config.has(key)}
     console.print(values_table(values, base))
-    console.print(outcome.gate, highlight=False, soft_wrap=True)
-    console.print(f"[bold]onnx: {outcome.onnx}[/]", highlight=False, soft_wrap=True)
+    console.print(str(outcome.exported.gate), highlight=False, soft_wrap=True)
+    console.print(f"[bold]onnx: {outcome.exported.onnx}[/]", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ def _in_space(problem: Problem, space: Space, values: dict[str, object]) -> Prob
     """The problem at the parameter's line in the space's file, where a parameter is to blame."""
     for parameter in space.parameters:
         if problem.key in parameter.keys:
-            return parameter.problem(f"{problem.key}: {problem.message}" if parameter.name != problem.key else problem.message)
+            whose = "" if parameter.name == problem.key else f"{problem.key}: "
+            return parameter.problem(whose + problem.message)
     return problem
 
 

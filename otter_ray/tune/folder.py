@@ -65,7 +65,7 @@ def create_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
         probe.touch()
         probe.unlink()
     except OSError as exc:
-        raise StudyError(f"{folder.path} cannot be written: {exc}. Choose another place with --runs.") from exc
+        raise StudyError(f"{folder.path} cannot be written: {exc}. Give another --runs.") from exc
     return folder
 
 

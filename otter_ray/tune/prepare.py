@@ -26,9 +26,12 @@ def prepare_data(config: Config, folder: StudyFolder, console: Console) -> None:
         if issubclass(warning.category, UserWarning):
             console.print(f"[yellow]warning:[/] {warning.message}", highlight=False, soft_wrap=True)
     fill_classes(config, train)
-    sizes: list[Any] = [f"{name} {len(dataset)}" for name, dataset in (("train", train), ("valid", valid))]  # type: ignore[arg-type]
-    classes = getattr(train, "num_classes", None)
-    console.print(f"data: {', '.join(sizes)} images" + (f", {classes} classes" if classes else ""), highlight=False)
+    console.print(f"data: {_size(train)} to train on, {_size(valid)} to validate with", highlight=False)
     draw_sheets = getattr(load_project(config.project), "draw_sheets", None)
     if draw_sheets is not None:
         draw_sheets(train, valid, folder.path)
+
+
+def _size(dataset: Any) -> str:
+    classes = getattr(dataset, "num_classes", None)
+    return f"{len(dataset)} images" + (f" of {classes} documents" if classes else "")

@@ -61,6 +61,5 @@ class ProgressLines(Callback):  # type: ignore[misc]
     def _print(self, number: int, text: str) -> None:
         minutes, seconds = divmod(int(time.perf_counter() - self.started), 60)
         name = "base" if number == BASE else f"{number:4d}"
-        self.console.print(
-            f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}  {text}", highlight=False
-        )
+        where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}"
+        self.console.print(f"{where}  {text}", highlight=False, soft_wrap=True)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import optuna
 
 from otter_ray.config import Config, Space, StudyOptions, to_yaml
 from otter_ray.errors import ExportError, StudyError
+from otter_ray.export.run import Exported, export_checkpoint
 from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
 from otter_ray.tune.folder import StudyFolder
 from otter_ray.tune.plan import Node, Plan
@@ -46,17 +46,14 @@ class Outcome:
     Attributes:
         rows: its trials.
         winner: the best trial whose ONNX file passed the gate; None where none did.
-        onnx: that file.
+        exported: that file.
         rejected: candidates that failed the gate, with the reason.
-        interrupted: whether it was stopped before its last trial.
     """
 
     rows: list[TrialRow]
     winner: TrialRow | None
-    onnx: Path | None
-    gate: str
+    exported: Exported | None
     rejected: list[str]
-    interrupted: bool
 
 
 def build_sampler(options: StudyOptions, seed: int) -> optuna.samplers.BaseSampler:
@@ -108,9 +105,17 @@ def cluster_nodes() -> list[Node]:
     return [Node(entry.get("CPU", 0.0), entry.get("GPU", 0.0)) for entry in resources]
 
 
-def search(
-    config: Config, space: Space, folder: StudyFolder, study: optuna.Study, plan: Plan, callbacks: list[Any]
-) -> bool:
+@dataclass(frozen=True)
+class Search:
+    """A study that is ready to run: what is searched, and where it is written down."""
+
+    config: Config
+    space: Space
+    folder: StudyFolder
+    study: optuna.Study
+
+
+def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
     """Runs the trials; gives whether all of them were run (False: interrupted)."""
     from ray import tune
 
@@ -118,6 +123,7 @@ def search(
     from otter_ray.tune.searcher import OptunaBridge
     from otter_ray.tune.trial import TrialSetup, run_trial
 
+    config, space, folder = search.config, search.space, search.folder
     setup = TrialSetup(
         config=config.to_dict(),
         config_name=config.name,
@@ -126,7 +132,7 @@ def search(
         mode=space.study.mode,
         cpus=max(1, int(plan.cpus)),
     )
-    bridge = OptunaBridge(study, space, config)
+    bridge = OptunaBridge(search.study, space, config)
     resources = tune.PlacementGroupFactory([{"CPU": plan.cpus, "GPU": plan.gpus}])
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
@@ -140,9 +146,7 @@ def search(
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=tune.RunConfig(
-                name=folder.name, storage_path=scratch, verbose=0, callbacks=callbacks
-            ),
+            run_config=tune.RunConfig(name=folder.name, storage_path=scratch, verbose=0, callbacks=callbacks),
         )
         tuner.fit()
     finally:
@@ -150,22 +154,20 @@ def search(
     return not bridge.interrupted
 
 
-def export_winner(config: Config, folder: StudyFolder, study: optuna.Study, options: StudyOptions) -> Outcome:
+def export_winner(search: Search) -> Outcome:
     """Exports the best trial that passes the gate, and writes `best.yaml`, `best.ckpt`."""
-    from otter_ray.export.run import export_checkpoint
-
-    rows = read_rows(study)
+    folder = search.folder
+    rows = read_rows(search.study)
     write_parquet(rows, folder.path / "trials.parquet")
     rejected: list[str] = []
-    for row in rank(rows, options.mode):
+    for row in rank(rows, search.space.study.mode):
         trial = folder.trial(row.number)
-        best = config.with_values(row.values)
         try:
             exported = export_checkpoint(trial / "checkpoints" / "best.ckpt", folder.path)
         except ExportError as exc:
             rejected.append(f"trial {row.number} ({row.value:.4f}) failed the gate: {exc}")
             continue
         shutil.copyfile(trial / "checkpoints" / "best.ckpt", folder.path / "best.ckpt")
-        (folder.path / "best.yaml").write_text(to_yaml(best))
-        return Outcome(rows, row, exported.onnx, str(exported.gate), rejected, False)
-    return Outcome(rows, None, None, "", rejected, False)
+        (folder.path / "best.yaml").write_text(to_yaml(search.config.with_values(row.values)))
+        return Outcome(rows, row, exported, rejected)
+    return Outcome(rows, None, None, rejected)

@@ -131,3 +131,9 @@ def test_from_dict_refuses(seed):
         Config.from_dict(seed.to_dict() | {"trainer": {"max_epochs": "ten"}})
     with pytest.raises(ConfigError, match="cannot be written as YAML"):
         Config.from_dict({"common": object()})
+
+
+def test_with_sets_is_with_values_for_texts(seed):
+    assert seed.with_sets(["optimizer.options.lr=1e-2"]) == seed.with_values({"optimizer.options.lr": 0.01})
+    with pytest.raises(ConfigError, match=r"--set: trainer\.max_epochs: 'ten' is not an integer"):
+        seed.with_sets(["trainer.max_epochs=ten"])

@@ -22,10 +22,12 @@ SEED_TEXT = (HERE / "seed.yaml").read_text(encoding="utf-8")
 SEED = yaml.safe_load(SEED_TEXT)
 SPACE = yaml.safe_load((HERE / "design_space.yaml").read_text(encoding="utf-8"))
 quick = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-scalars = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | st.text(max_size=8)
+numbers = st.integers(-(2**62), 2**62) | st.floats(allow_nan=False)
+texts = st.text(max_size=8) | st.text(alphabet="a1e- :#'\"\n\r\x85\u2028\ufeff\t", max_size=8)
+scalars = st.none() | st.booleans() | numbers | texts
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
 

@@ -202,3 +202,8 @@ def test_the_grace_period_fits_into_the_epochs(write, seed, *, epochs, name, gra
     assert [(p.key, p.line, p.message) for p in problems] == (
         [("study.scheduler.options.grace_period", 3, wanted)] if limit else []
     )
+
+
+def test_with_trials_leaves_the_space_as_it_was(space):
+    assert (space.with_trials(3).study.num_trials, space.study.num_trials) == (3, 64)
+    assert space.with_trials(64) == space

@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import pickle
+import resource
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -79,13 +81,14 @@ def test_corrupt_images_are_left_out_and_named_each_time(folder):
     whole = folder / "class_1" / "cut.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)).save(whole)
     whole.write_bytes(whole.read_bytes()[:3000])
+    (folder / "class_2" / "link.png").symlink_to("nowhere.png")
     for _ in range(2):
         with pytest.warns(
-            UserWarning, match=r"2 unreadable images left out: class_0/bad.jpg, class_1/cut.jpg"
+            UserWarning, match=r"3 unreadable images left out: class_0/bad.jpg, class_1/cut.jpg, class_2"
         ):
             table = load_images(folder, (16, 16), KEY)
         assert len(table) == 12
-        assert table.skipped == ["class_0/bad.jpg", "class_1/cut.jpg"]
+        assert table.skipped == ["class_0/bad.jpg", "class_1/cut.jpg", "class_2/link.png"]
 
 
 def test_unusable_folders_are_named_with_the_key_to_set(tmp_path):
@@ -153,6 +156,19 @@ def test_a_truncated_or_foreign_file_is_built_again(cache):
 def test_a_failed_build_leaves_nothing_behind(cache):
     with pytest.raises(AssertionError):
         cached_table("key", never)
+    assert not list(cache.glob("*.arrow")) + list(cache.glob("*.tmp"))
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(cache):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(DataError, match=r"Cannot write .*set OTTER_RAY_CACHE"):
+            cached_table("key", lambda: Built(np.zeros((9, 64, 64, 3), np.uint8), ["a"] * 9, ["b"] * 9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
     assert not list(cache.glob("*.arrow")) + list(cache.glob("*.tmp"))
 
 
