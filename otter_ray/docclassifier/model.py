@@ -29,6 +29,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
+        _check_embed_dim(config)
         section = config.model
         self.backbone = find_class(section.backbone.name, "backbone", config.project)(
             **section.backbone.options
@@ -70,6 +71,20 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         """The validation metrics of embeddings `[N, D]` with labels `[N]`; the export's gate asks, too."""
         metrics, self.roc = validation_metrics(outputs, labels)
         return metrics
+
+
+def _check_embed_dim(config: Config) -> None:
+    """The head makes what the loss compares: raises ConfigError where their lengths differ."""
+    head, loss = config.model.head.options.get("embed_dim"), config.model.loss.arguments.get("embed_dim")
+    if head != loss:
+        raise ConfigError(
+            [
+                config.problem(
+                    "model.head.options.embed_dim",
+                    f"{head} but model.loss.embed_dim is {loss}. Make them the same.",
+                )
+            ]
+        )
 
 
 def _build_neck(config: Config) -> nn.Module:

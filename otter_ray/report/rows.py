@@ -27,7 +27,8 @@ class TrialRow:
     """One trial.
 
     Attributes:
-        number: from 0, the base config.
+        number: from 0.
+        is_base: whether it is the base config as it stands.
         state: complete, pruned, failed, running or waiting.
         value: best value of the metric over the epochs, None without any.
         best_epoch, epochs: the epoch of that value, and the last one done; from 1, 0 for none.
@@ -39,6 +40,7 @@ class TrialRow:
     """
 
     number: int
+    is_base: bool
     state: str
     value: float | None
     best_epoch: int
@@ -63,6 +65,7 @@ def _row(trial: FrozenTrial, maximize: bool) -> TrialRow:
     notes = trial.user_attrs
     return TrialRow(
         number=trial.number,
+        is_base=notes.get("values") == {},
         state=STATES[trial.state],
         value=finite.get(best),
         best_epoch=best,

@@ -17,7 +17,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def trials_table(rows: Sequence[TrialRow], metric: str, mode: str) -> Table:
-    """Every trial, best first, the failed ones last; trial 0 is marked as the base config."""
+    """Every trial, best first, the failed ones last; the base config is marked."""
     keys = sorted({key for row in rows for key in row.values})
     table = Table(title=f"Trials by {metric}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     short = _short(keys)
@@ -25,7 +25,7 @@ def trials_table(rows: Sequence[TrialRow], metric: str, mode: str) -> Table:
         table.add_column(name, justify="left" if name in ("state", "curve") else "right", no_wrap=True)
     best = rank(rows, mode)
     for row in [*best, *(row for row in rows if row not in best)]:
-        label = f"{row.number} base" if row.number == 0 else str(row.number)
+        label = f"{row.number} base" if row.is_base else str(row.number)
         table.add_row(
             label,
             _number(row.value),
@@ -47,7 +47,7 @@ def outcome_lines(rows: Sequence[TrialRow], metric: str, mode: str) -> list[str]
     if stopped:
         lines[0] += f" ({', '.join(f'{stopped[epoch]} after epoch {epoch}' for epoch in sorted(stopped))})"
     best = rank(rows, mode)
-    base = next((row for row in rows if row.number == 0), None)
+    base = next((row for row in best if row.is_base), None)
     if best and base is not None:
         lines.append(
             f"base config: {metric} {_number(base.value)} (epoch {base.best_epoch}); "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +17,8 @@ from otter_ray.config import Config, Space, load_config, load_space
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from otter_ray.tune.run import Outcome
+    from otter_ray.tune.folder import StudyFolder
+    from otter_ray.tune.run import Outcome, Search
 
 FAILED = 1
 
@@ -31,6 +34,9 @@ def tune(
         int | None, typer.Option(min=1, help="Number of trials; the space's by default.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The study's name. Default: date and time.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the study of that --name (default: the newest).")
+    ] = False,
     runs: Annotated[Path, typer.Option(help="Where studies are kept: RUNS/CONFIG/STUDY.")] = Path("runs"),
     address: Annotated[
         str | None, typer.Option(help="Use the Ray at this address ('auto': the one on this machine).")
@@ -64,7 +70,10 @@ def tune(
         if dry_run:
             _dry_run(loaded, searched, samples)
             return
-        code = _study(loaded, searched, name, runs, address, export_on_interrupt)
+        from otter_ray.tune.folder import create_folder, open_folder
+
+        choose_folder = partial(open_folder if resume else create_folder, runs, loaded.name, name)
+        code = _study(loaded, searched, choose_folder, address, export_on_interrupt)
     raise typer.Exit(code)
 
 
@@ -77,36 +86,35 @@ def _dry_run(config: Config, space: Space, samples: int) -> None:
 
 
 def _study(
-    config: Config, space: Space, name: str | None, runs: Path, address: str | None, export: bool | None
+    config: Config,
+    space: Space,
+    choose_folder: Callable[[], StudyFolder],
+    address: str | None,
+    export: bool | None,
 ) -> int:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from rich.console import Console
 
     from otter_ray.tune import run
     from otter_ray.tune.check import check_study, local_gpus
-    from otter_ray.tune.folder import create_folder, open_study, write_environment
-    from otter_ray.tune.plan import make_plan
+    from otter_ray.tune.folder import open_study, write_environment
     from otter_ray.tune.prepare import prepare_data
-    from otter_ray.tune.progress import ProgressLines
 
     console = Console()
-    options = space.study
     check_study(config, space, gpus=local_gpus() if address is None else float("inf"))
-    folder = create_folder(runs, config.name, name)
+    folder = choose_folder()
     prepare_data(config, folder, console)
-    study = open_study(folder, options, run.build_sampler(options, config.common.seed))
+    study = open_study(folder, space.study, run.build_sampler(space.study, config.common.seed))
     search = run.Search(config, space, folder, study)
+    search.refuse_changes()
     write_environment(folder)
-    with run.ray_session(address) as dashboard:
-        plan = make_plan(options, run.cluster_nodes())
-        console.print(f"study: {folder.path}\nplan: {plan}", highlight=False, soft_wrap=True)
-        if dashboard:
-            console.print(f"dashboard: http://{dashboard}", highlight=False)
-        lines = ProgressLines(console, options.metric, options.mode, config.trainer.max_epochs, plan.trials)
-        complete = run.run_trials(search, plan, [lines])
+    console.print(f"study: {folder.path}", highlight=False, soft_wrap=True)
+    complete = _run_trials(search, address, console)
     if not complete and not _wants_export(export):
         console.print(
-            f"interrupted. Finished trials are kept in {folder.path}", highlight=False, soft_wrap=True
+            f"interrupted; finished trials are kept. Go on with --name {folder.name} --resume",
+            highlight=False,
+            soft_wrap=True,
         )
         return INTERRUPTED
     outcome = run.export_winner(search)
@@ -114,6 +122,26 @@ def _study(
     if outcome.exported is None:
         return FAILED
     return 0 if complete else INTERRUPTED
+
+
+def _run_trials(search: Search, address: str | None, console: Console) -> bool:
+    """Runs the trials that are still to be run; False: interrupted."""
+    from otter_ray.tune import run
+    from otter_ray.tune.plan import make_plan
+    from otter_ray.tune.progress import ProgressLines
+    from otter_ray.tune.searcher import take_up
+
+    options = search.space.study
+    left = options.num_trials - take_up(search.study)
+    if left <= 0:
+        return True
+    with run.ray_session(address) as dashboard:
+        plan = make_plan(search.space.with_trials(left).study, run.cluster_nodes())
+        console.print(f"plan: {plan}", highlight=False, soft_wrap=True)
+        if dashboard:
+            console.print(f"dashboard: http://{dashboard}", highlight=False)
+        lines = ProgressLines(console, options, search.config.trainer.max_epochs, plan.trials)
+        return run.run_trials(search, plan, [lines])
 
 
 def _wants_export(export: bool | None) -> bool:

@@ -10,7 +10,8 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from otter_ray.tune.searcher import BASE, EPOCH, ERROR, NUMBER
+from otter_ray.config import StudyOptions
+from otter_ray.tune.searcher import BASE, EPOCH, ERROR, NUMBER, VALUES
 
 
 class ProgressLines(Callback):  # type: ignore[misc]
@@ -18,14 +19,14 @@ class ProgressLines(Callback):  # type: ignore[misc]
 
     Args:
         console: where to.
-        metric, mode: the study's.
+        study: names the metric.
         max_epochs: of a trial that nobody stops.
         trials: that the study will run.
     """
 
-    def __init__(self, console: Console, metric: str, mode: str, max_epochs: int, trials: int) -> None:
-        self.console, self.metric, self.max_epochs, self.trials = console, metric, max_epochs, trials
-        self.sign = 1.0 if mode == "max" else -1.0
+    def __init__(self, console: Console, study: StudyOptions, max_epochs: int, trials: int) -> None:
+        self.console, self.metric, self.max_epochs, self.trials = console, study.metric, max_epochs, trials
+        self.sign = 1.0 if study.mode == "max" else -1.0
         self.best: tuple[float, int] | None = None
         self.ended = 0
         self.started = time.perf_counter()
@@ -36,7 +37,7 @@ class ProgressLines(Callback):  # type: ignore[misc]
         """One epoch, or the failure, of one trial."""
         number = trial.config[NUMBER]
         if ERROR in result:
-            self._print(number, f"[red]failed: {result[ERROR]}[/] (its log.txt says more)")
+            self._print(trial, f"[red]failed: {result[ERROR]}[/] (its log.txt says more)")
             return
         value = result[self.metric]
         if self.best is None or self.sign * value > self.sign * self.best[0]:
@@ -45,7 +46,7 @@ class ProgressLines(Callback):  # type: ignore[misc]
         ending = " [dim]stopped[/]" if stopped else ""
         best, whose = self.best
         self._print(
-            number,
+            trial,
             f"epoch {result[EPOCH]}/{self.max_epochs}  {self.metric} {value:.4f}  "
             f"(best {best:.4f}, trial {whose}){ending}",
         )
@@ -58,8 +59,8 @@ class ProgressLines(Callback):  # type: ignore[misc]
         """Nothing: Tune pickles its callbacks and we never read them back; a console cannot be pickled."""
         return {}
 
-    def _print(self, number: int, text: str) -> None:
+    def _print(self, trial: Trial, text: str) -> None:
         minutes, seconds = divmod(int(time.perf_counter() - self.started), 60)
-        name = "base" if number == BASE else f"{number:4d}"
+        name = "base" if trial.config[VALUES] == BASE else f"{trial.config[NUMBER]:4d}"
         where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}"
         self.console.print(f"{where}  {text}", highlight=False, soft_wrap=True)

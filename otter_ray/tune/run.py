@@ -114,6 +114,17 @@ class Search:
     folder: StudyFolder
     study: optuna.Study
 
+    def refuse_changes(self) -> None:
+        """Keeps the study's own config.yaml. Raises StudyError where it is another than today's config."""
+        path, text = self.folder.path / "config.yaml", to_yaml(self.config)
+        if not path.exists():
+            path.write_text(text)
+        elif path.read_text() != text:
+            raise StudyError(
+                f"the config is not the one that study {self.folder.name} began with ({path}). "
+                "Undo the change, or start a new study with another --name."
+            )
+
 
 def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
     """Runs the trials; gives whether all of them were run (False: interrupted)."""

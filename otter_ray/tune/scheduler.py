@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import optuna
+from optuna.trial import TrialState
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from otter_ray.config import StudyOptions
-from otter_ray.tune.searcher import BASE, EPOCH, ERROR, NUMBER, OptunaBridge
+from otter_ray.tune.searcher import BASE, EPOCH, ERROR, VALUES, OptunaBridge
 
 
 class _Recorded:
@@ -26,12 +29,16 @@ class _Recorded:
         self.bridge.record(trial.trial_id, result)
         if ERROR in result:
             return str(TrialScheduler.STOP)
-        decision: str = super().on_trial_result(tune_controller, trial, result)  # type: ignore[misc]
+        decision = self.decide(trial, result)
         if decision == TrialScheduler.STOP and result[EPOCH] < self.max_epochs:
-            if trial.config[NUMBER] == BASE:
+            if trial.config[VALUES] == BASE:
                 return str(TrialScheduler.CONTINUE)
             self.bridge.mark_pruned(trial.trial_id)
         return decision
+
+    def decide(self, trial: Any, result: Mapping[str, Any]) -> str:
+        """What Ray's scheduler says; it looks at the trial's id only."""
+        return str(super().on_trial_result(None, trial, result))  # type: ignore[misc]
 
 
 class RecordedASHA(_Recorded, ASHAScheduler):  # type: ignore[misc]
@@ -55,4 +62,15 @@ def build_scheduler(options: StudyOptions, bridge: OptunaBridge, max_epochs: int
     else:
         scheduler = RecordedFIFO()
     scheduler.bridge, scheduler.max_epochs = bridge, max_epochs
+    _refill(scheduler, bridge.study, options.metric)
     return scheduler
+
+
+def _refill(scheduler: _Recorded, study: optuna.Study, metric: str) -> None:
+    """Puts the trials that a resumed study has already ended onto the rungs."""
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED]):
+        ended = SimpleNamespace(trial_id=f"ended-{trial.number}")
+        scheduler.on_trial_add(None, ended)  # type: ignore[attr-defined]
+        for epoch, value in sorted(trial.intermediate_values.items()):
+            scheduler.decide(ended, {EPOCH: epoch, metric: value})
+        scheduler.on_trial_remove(None, ended)  # type: ignore[attr-defined]

@@ -17,9 +17,11 @@ from ray.tune.search import Searcher
 
 from otter_ray.config import Config, Space
 
-BASE = 0
+# The base config's trial is the one that changes nothing.
+BASE: dict[str, Any] = {}
 # Keys of what a trial is given and of what it reports.
 NUMBER, VALUES, EPOCH, ERROR, METRICS = "number", "values", "epoch", "error", "metrics/"
+INTERRUPTED = "interrupted"
 
 
 class OptunaBridge(Searcher):  # type: ignore[misc]
@@ -41,16 +43,14 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
         """The next trial: its number, and the dotted values that it changes in the base config."""
-        if self.study.get_trials(deepcopy=False):
-            trial = self.study.ask()
-            values = self.space.suggest(trial, self.config)
-        else:
-            # Trial 0 is the base config as it stands; Optuna learns as much of it as the space expresses.
-            known = self.space.base_values(self.config)
-            self.study.enqueue_trial(known)
-            trial = self.study.ask()
-            self.space.suggest(trial, self.config, names=known)
-            values = {}
+        known = self.space.base_values(self.config)
+        if not self.study.get_trials(deepcopy=False):
+            self.study.enqueue_trial(known, user_attrs={VALUES: BASE})
+        trial = self.study.ask()
+        is_base = trial.user_attrs.get(VALUES) == BASE
+        # The base config runs as it stands; Optuna learns as much of it as the space can express.
+        values = self.space.suggest(trial, self.config, names=known if is_base else None)
+        values = BASE if is_base else values
         trial.set_user_attr(VALUES, values)
         self._running[trial_id] = _Running(trial)
         return {NUMBER: trial.number, VALUES: values}
@@ -85,7 +85,10 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
             if fact in result:
                 trial.set_user_attr(fact, result[fact])
         failure = self._failure(running, result, error)
-        if failure:
+        if failure == INTERRUPTED:
+            self.interrupted = True
+            _tell_interrupted(self.study, trial)
+        elif failure:
             trial.set_user_attr(ERROR, failure)
             self.study.tell(trial, state=TrialState.FAIL)
         elif running.pruned:
@@ -101,13 +104,29 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         if error:
             return "its worker process died"
         if not result.get("done"):
-            self.interrupted = True
-            return "interrupted"
+            return INTERRUPTED
         return "" if running.curve else "it ended without a single validated epoch"
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher, but the journal is the state and no pickle is read back."""
         return {}
+
+
+def take_up(study: optuna.Study) -> int:
+    """Makes a study that was broken off ready to go on; gives how many of its trials are done.
+
+    Trials that were running when it broke off are put into the queue again.
+    """
+    for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        _tell_interrupted(study, Trial(study, frozen._trial_id))
+    ended = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
+    return sum(trial.user_attrs.get(ERROR) != INTERRUPTED for trial in ended)
+
+
+def _tell_interrupted(study: optuna.Study, trial: Trial) -> None:
+    trial.set_user_attr(ERROR, INTERRUPTED)
+    study.tell(trial, state=TrialState.FAIL)
+    study.enqueue_trial(trial.params, user_attrs={VALUES: trial.user_attrs[VALUES]})
 
 
 @dataclass
