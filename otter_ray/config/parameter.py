@@ -52,6 +52,19 @@ class Parameter:
     file: str | None = None
     line: int | None = None
 
+    def __str__(self) -> str:
+        """One line for a plan: `optimizer.options.lr: float 0.001 to 0.1, log`."""
+        if self.type == "categorical":
+            text = f"one of {', '.join(map(str, self.choices))}"
+        else:
+            extra = ", log" if self.log else f", step {self.step:g}" if self.step else ""
+            text = f"{self.type} {self.low:g} to {self.high:g}{extra}"
+        conditions = " and ".join(
+            f"{key} is {' or '.join(map(str, values))}" for key, values in self.when.items()
+        )
+        targets = "" if self.keys == (self.name,) or self.when else f" -> {', '.join(self.keys)}"
+        return f"{self.name}: {text}{f' when {conditions}' if conditions else ''}{targets}"
+
     def suggest(self, trial: Trial) -> ScalarValue:
         """The trial's value."""
         if self.type == "categorical":

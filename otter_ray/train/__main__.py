@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,7 +22,7 @@ def train(
         Path | None, typer.Option("--folder", help="The run's folder. Default: runs/CONFIG/DATE-TIME.")
     ] = None,
     metric: Annotated[str, typer.Option(help="Metric that names the best epoch.")] = "valid_fpr@4",
-    mode: Annotated[str, typer.Option(help="max or min: which value of the metric is best.")] = "max",
+    mode: Annotated[Literal["max", "min"], typer.Option(help="Which value of the metric is best.")] = "max",
     resume: Annotated[bool, typer.Option(help="Go on from the folder's last checkpoint.")] = False,
 ) -> None:
     """Train one config and keep its best and last checkpoint.

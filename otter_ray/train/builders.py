@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
@@ -119,14 +120,18 @@ def build_trainer(config: Config, folder: Path, reporter: Callback, lone: bool =
     callbacks = [build_callback(section, config, folder) for section in config.callbacks]
     if not lone:
         callbacks = [callback for callback in callbacks if not _is_display(callback)]
-    return L.Trainer(
-        **options,
-        default_root_dir=folder,
-        logger=build_logger(config, folder),
-        callbacks=[*callbacks, EpochSetter(), reporter],
-        enable_checkpointing=True,
-        enable_autolog_hparams=False,
-    )
+    logger = build_logger(config, folder)
+    try:
+        return L.Trainer(
+            **options,
+            default_root_dir=folder,
+            logger=logger,
+            callbacks=[*callbacks, EpochSetter(), reporter],
+            enable_checkpointing=True,
+            enable_autolog_hparams=False,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as exc:
+        raise ConfigError([config.problem("trainer", f"Lightning's Trainer refuses it: {exc}")]) from exc
 
 
 def _is_display(callback: Callback) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -88,7 +89,9 @@ class Reporter(Checkpoint):
         self.validated = False
         metrics = _metrics(trainer)
         value = self._value(metrics)
-        improved = self.best is None or self.sign * value > self.sign * self.best
+        # Nothing is greater than NaN: a first epoch without a value must not stay the best.
+        best = self.best
+        improved = best is None or math.isnan(best) or self.sign * value > self.sign * best
         if improved:
             self.best = value
         self._save(trainer, improved)

@@ -7,7 +7,7 @@ anything starts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,8 @@ from otter_ray.errors import ConfigError, OtterError, Problem, did_you_mean
 from otter_ray.train.components import find_class, load_project, unknown_arguments
 
 ACCELERATORS_WITH_GPU = ("gpu", "cuda")
+# Arguments of Lightning's Trainer that `build_trainer` gives.
+TRAINER_GIVEN = ("callbacks", "default_root_dir", "enable_autolog_hparams", "enable_checkpointing", "logger")
 
 
 class Checker:
@@ -45,9 +47,13 @@ class Checker:
         found = [
             *self._components(config),
             *_accelerator(config, self.gpus),
-            *_plain(config, "trainer", L.Trainer, config.trainer.model_dump()),
-            *_plain(config, "dataloader.train_options", DataLoader, config.dataloader.train_options),
-            *_plain(config, "dataloader.valid_options", DataLoader, config.dataloader.valid_options),
+            *_plain(config, "trainer", L.Trainer, config.trainer.model_dump(), TRAINER_GIVEN),
+            *_plain(
+                config, "dataloader.train_options", DataLoader, config.dataloader.train_options, ["dataset"]
+            ),
+            *_plain(
+                config, "dataloader.valid_options", DataLoader, config.dataloader.valid_options, ["dataset"]
+            ),
         ]
         if not found:
             found = [*self._model(config), *_monitors(config, metric)]
@@ -126,10 +132,13 @@ def _construct(kind: str, cls: type[Any], section: Component) -> list[tuple[str,
     return []
 
 
-def _plain(config: Config, key: str, cls: type[Any], options: Mapping[str, Any]) -> list[Problem]:
-    return [
-        config.problem(f"{key}.{name}", message) for name, message in unknown_arguments(cls, options).items()
-    ]
+def _plain(
+    config: Config, key: str, cls: type[Any], options: Mapping[str, Any], given: Collection[str]
+) -> list[Problem]:
+    """Problems of options that go to a library's class; the run itself gives those in `given`."""
+    ours = {name: "is given by the run itself. Remove it." for name in options if name in given}
+    wrong = {**unknown_arguments(cls, options), **ours}
+    return [config.problem(f"{key}.{name}", message) for name, message in wrong.items()]
 
 
 def _accelerator(config: Config, gpus: float) -> list[Problem]:
@@ -147,10 +156,15 @@ def _build(config: Config) -> list[tuple[str, str]]:
     if config.model.loss.arguments.get("num_classes") == -1:
         config = config.with_values({"model.loss.num_classes": 2})
     if "pretrained" in config.model.backbone.options:
-        config = config.with_values({"model.backbone.options.pretrained": False})
+        # Not with_values: a changed backbone would reset the sizes that are to be checked against it.
+        config = config.with_sets(["model.backbone.options.pretrained=false"])
+    try:
+        cls = find_class(config.model.name, "model", config.project)
+    except LookupError as exc:
+        return [("model.name", str(exc.args[0]))]
     try:
         with torch.device("meta"):
-            find_class(config.model.name, "model", config.project)(config)
+            cls(config)
     except ConfigError as exc:
         return [(problem.key, problem.message) for problem in exc.problems]
     except (LookupError, OtterError, ValueError, TypeError, RuntimeError) as exc:
@@ -160,7 +174,10 @@ def _build(config: Config) -> list[tuple[str, str]]:
 
 def _monitors(config: Config, metric: str | None) -> list[Problem]:
     """Metrics that are waited for but never logged, where the model's class says what it logs."""
-    logged = getattr(find_class(config.model.name, "model", config.project), "METRICS", ())
+    try:
+        logged = getattr(find_class(config.model.name, "model", config.project), "METRICS", ())
+    except LookupError:  # told by `_build`
+        return []
     monitored = {
         f"callbacks.{index}.options.monitor": callback.options.get("monitor")
         for index, callback in enumerate(config.callbacks)

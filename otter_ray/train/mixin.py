@@ -10,6 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from otter_ray.config import Config
+from otter_ray.errors import ConfigError
 from otter_ray.train.components import find_class
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ class BaseMixin(_Base):
         if section is None:
             return optimizer
         cls = find_class(section.name, "lr_scheduler", self.config.project)
-        schedule = cls(optimizer, **self._schedule_options(section.options))
+        options = self._schedule_options(section.options)
+        try:
+            schedule = cls(optimizer, **options)
+        except (TypeError, ValueError) as exc:
+            message = f"{section.name} refuses them: {exc}"
+            raise ConfigError([self.config.problem("lr_scheduler.options", message)]) from exc
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **section.pl_options}}
 
     def _build_optimizer(self) -> Optimizer:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from otter_ray.config import Config, to_yaml
+from otter_ray.errors import ConfigError, TrainingError
 from otter_ray.train.builders import (
     available_cpus,
     build_dataloader,
@@ -50,6 +51,8 @@ def run_training(
     Raises:
         OtterError: the config or its data cannot be used.
     """
+    if checkpoint is not None and not checkpoint.is_file():
+        raise TrainingError(f"no checkpoint at {checkpoint} to go on from. Start the run without --resume.")
     cpus = cpus or available_cpus()
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(cpus)
@@ -59,8 +62,15 @@ def run_training(
         (folder / "config.yaml").write_text(to_yaml(config))
         reporter = Reporter(folder / "checkpoints", report, metric, mode)
         trainer = build_trainer(config, folder, reporter, lone)
-        trainer.fit(build_model(config), train, valid, ckpt_path=checkpoint, weights_only=True)
-    return folder / "checkpoints" / BEST
+        with _honest_interrupt():
+            trainer.fit(build_model(config), train, valid, ckpt_path=checkpoint, weights_only=True)
+    best = folder / "checkpoints" / BEST
+    if trainer.is_global_zero and not best.is_file():
+        raise TrainingError(
+            "no epoch was validated, so there is no best checkpoint. Let trainer.check_val_every_n_epoch be "
+            "at most trainer.max_epochs, and trainer.limit_val_batches above 0."
+        )
+    return best
 
 
 def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoader[Any]]:
@@ -68,11 +78,24 @@ def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoa
     train, valid = build_datasets(config)
     config = fill_classes(config, train)
     batch_size = config.common.batch_size
-    return (
-        config,
-        build_dataloader(train, config.dataloader.train_options, batch_size, cpus),
-        build_dataloader(valid, config.dataloader.valid_options, batch_size, cpus),
-    )
+    loader = build_dataloader(train, config.dataloader.train_options, batch_size, cpus)
+    if not len(loader):
+        message = (
+            f"{loader.batch_size} is more than the training set has items, and drop_last is true. Lower it."
+        )
+        raise ConfigError([config.problem("common.batch_size", message)])
+    return config, loader, build_dataloader(valid, config.dataloader.valid_options, batch_size, cpus)
+
+
+@contextmanager
+def _honest_interrupt() -> Iterator[None]:
+    """Lightning turns Ctrl-C into `sys.exit(1)`: the caller is to see what it was."""
+    try:
+        yield
+    except SystemExit as exc:
+        if isinstance(exc.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from exc
+        raise
 
 
 @contextmanager

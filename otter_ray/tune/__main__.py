@@ -96,12 +96,19 @@ def _study(
     from rich.console import Console
 
     from otter_ray.tune import run
-    from otter_ray.tune.check import check_study, local_gpus
+    from otter_ray.tune.check import check_study, local_node
     from otter_ray.tune.folder import open_study, write_environment
+    from otter_ray.tune.plan import make_plan
     from otter_ray.tune.prepare import prepare_data
 
     console = Console()
-    check_study(config, space, gpus=local_gpus() if address is None else float("inf"))
+    if address is None:
+        node = local_node()
+        check_study(config, space, node.gpus)
+        make_plan(space.study, [node])
+    else:
+        run.refuse_silence(address)
+        check_study(config, space, gpus=float("inf"))
     folder = choose_folder()
     prepare_data(config, folder, console)
     study = open_study(folder, space.study, run.build_sampler(space.study, config.common.seed))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from otter_ray.config import Config, Space, check_space
 from otter_ray.errors import ConfigError, Problem
+from otter_ray.train.builders import available_cpus
 from otter_ray.train.check import Checker
+from otter_ray.tune.plan import Node
 
 
 def check_study(config: Config, space: Space, gpus: float) -> None:
@@ -39,8 +43,6 @@ def _in_space(problem: Problem, space: Space, values: dict[str, object]) -> Prob
     return problem
 
 
-def local_gpus() -> int:
-    """GPUs of this machine."""
-    import torch
-
-    return torch.cuda.device_count()
+def local_node() -> Node:
+    """What this machine would offer to a Ray of its own."""
+    return Node(available_cpus(), torch.cuda.device_count())

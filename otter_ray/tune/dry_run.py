@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-
 import optuna
 from rich.console import Console
 from rich.syntax import Syntax
 
 from otter_ray.config import Config, Space, to_yaml
-from otter_ray.tune.check import check_study, local_gpus
-from otter_ray.tune.plan import Node, make_plan
+from otter_ray.tune.check import check_study, local_node
+from otter_ray.tune.plan import make_plan
 from otter_ray.tune.run import build_sampler
 
 
 def show_plan(config: Config, space: Space, samples: int, console: Console) -> None:
     """Prints trials, slots and resources on this machine, the space, and sampled, merged configs."""
-    gpus = local_gpus()
-    check_study(config, space, gpus)
+    node = local_node()
+    check_study(config, space, node.gpus)
     options = space.study
-    plan = make_plan(options, [Node(float(len(os.sched_getaffinity(0))), float(gpus))])
+    plan = make_plan(options, [node])
     console.print(f"plan: {plan}", highlight=False, soft_wrap=True)
     console.print(
         f"search: {options.sampler.name} + {options.scheduler.name} on {options.metric} ({options.mode}), "
@@ -29,8 +27,8 @@ def show_plan(config: Config, space: Space, samples: int, console: Console) -> N
     )
     base = space.base_values(config)
     for parameter in space.parameters:
-        own = f"  base {base[parameter.name]}" if parameter.name in base else "  (base lies outside)"
-        console.print(f"  {parameter}{own}", highlight=False, soft_wrap=True)
+        own = f"base {base[parameter.name]}" if parameter.name in base else "not in the base config"
+        console.print(f"  {parameter} ({own})", highlight=False, soft_wrap=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=build_sampler(options, config.common.seed))
     for index in range(samples):

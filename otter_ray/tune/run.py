@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -95,6 +96,20 @@ def ray_session(address: str | None) -> Iterator[str | None]:
         yield context.dashboard_url or None
     finally:
         ray.shutdown()
+
+
+def refuse_silence(address: str) -> None:
+    """Knocks at `host:port` first: with nobody there, ray.init waits for minutes and ends the process."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as exc:
+        raise StudyError(
+            f"no Ray answers at {address}: {exc}. Give the address of a running one (`ray start --head` "
+            "prints it), or leave --address out to start one on this machine."
+        ) from exc
 
 
 def cluster_nodes() -> list[Node]:

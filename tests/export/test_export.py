@@ -1,0 +1,333 @@
+import hashlib
+import json
+from importlib import metadata
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from otter_ray.config import Config, to_yaml
+from otter_ray.docclassifier.metric import pair_roc
+from otter_ray.errors import ExportError
+from otter_ray.export import onnx_file
+from otter_ray.export import run as export_run
+from otter_ray.export.gate import LOW_PRECISION_TOLERANCE, METRIC_TOLERANCE
+from otter_ray.export.run import export_checkpoint, find_checkpoint
+from otter_ray.train.builders import build_dataset, dataset_facts
+
+WRAPPERS = """
+from otter_ray.docclassifier import *
+from otter_ray.docclassifier import WarpFeatureLearning
+
+class Baked(WarpFeatureLearning):
+    "Its batch is a constant of the graph."
+    def forward(self, img):
+        return super().forward(img).reshape(2, -1)
+
+class Unwrappable(WarpFeatureLearning):
+    def forward(self, img):
+        raise ValueError("cannot be done")
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tmp_path_factory):
+    return export_checkpoint(tiny_run.best, tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="module")
+def config(record):
+    return Config.from_dict(record["config"], record["config_name"])
+
+
+@pytest.fixture(scope="module")
+def record(tiny_run):
+    return torch.load(tiny_run.best, map_location="cpu", weights_only=True)
+
+
+@pytest.fixture
+def refused(tiny_run, tmp_path):
+    """Exports, which must fail and leave nothing; gives the message."""
+
+    def export(checkpoint=tiny_run.best, config=None, **options):
+        with pytest.raises(ExportError) as caught:
+            export_checkpoint(checkpoint, tmp_path / "out", config, **options)
+        assert not list((tmp_path / "out").glob("*"))
+        return str(caught.value)
+
+    return export
+
+
+@pytest.fixture
+def wrappers(tmp_path, monkeypatch):
+    (tmp_path / "wrappers_project.py").write_text(WRAPPERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "wrappers_project"
+
+
+def session(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def embedded(path, config):
+    """(embeddings, labels) of the validation set, as onnxruntime gives them."""
+    valid = build_dataset(config.dataset.valid_options, config.project, dataset_facts(config))
+    images = np.stack([image.numpy() for image, _ in valid])
+    labels = torch.tensor([label for _, label in valid])
+    return torch.from_numpy(session(path).run(["feats"], {"img": images})[0]), labels
+
+
+def test_the_file_is_what_the_config_asks_for(exported, config):
+    model = onnx.load(str(exported.onnx))
+    assert [(entry.domain, entry.version) for entry in model.opset_import if not entry.domain] == [("", 16)]
+    (given,), (made,) = model.graph.input, model.graph.output
+    assert (given.name, made.name) == ("img", "feats")
+    shapes = [
+        [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (given, made)
+    ]
+    assert shapes == [["batch_size", 3, 32, 32], ["batch_size", 128]]
+    assert exported.onnx.name.startswith("demo_")
+    assert exported.onnx.name.endswith("_fp32.onnx")
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_any_batch_gives_unit_embeddings(exported, batch):
+    images = np.random.default_rng(batch).random((batch, 3, 32, 32), np.float32)
+    (embeddings,) = session(exported.onnx).run(["feats"], {"img": images})
+    assert embeddings.shape == (batch, 128)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+
+
+def test_the_metric_on_the_file_is_the_recorded_one(exported, config, record):
+    rate, _ = pair_roc(*embedded(exported.onnx, config)).tpr_at(1e-4)
+    recorded = record["metrics"]["valid_fpr@4"]
+    assert recorded > 0.01
+    assert rate == pytest.approx(recorded, abs=1e-6)
+    gate = exported.gate
+    assert (gate.metrics["valid_fpr@4"], gate.recorded, gate.images) == (rate, recorded, 24)
+    assert gate.opset == 16
+    assert {1, 2} < set(gate.batches)
+    assert gate.output_difference < 1e-4
+
+
+def test_metadata_says_where_the_file_comes_from(exported, config, record, tiny_run):
+    told = json.loads(exported.json.read_text())
+    props = {entry.key: entry.value for entry in onnx.load(str(exported.onnx)).metadata_props}
+    assert props.keys() == told.keys()
+    assert (
+        told["config_sha256"]
+        == hashlib.sha256(to_yaml(config).encode()).hexdigest()
+        == props["config_sha256"]
+    )
+    assert told["checkpoint"] == str(tiny_run.best)
+    assert (told["metric"], told["epoch"]) == ("valid_fpr@4", record["epoch"] + 1)
+    assert told["gate"]["recorded"] == record["metrics"]["valid_fpr@4"]
+    assert told["gate"]["metrics"]["valid_fpr@4"] == pytest.approx(told["gate"]["recorded"], abs=1e-6)
+    assert told["versions"]["torch"] == metadata.version("torch")
+    assert {"onnx", "onnxruntime", "lightning", "timm", "otter_ray"} < told["versions"].keys()
+    assert json.loads(props["gate"]) == told["gate"]
+    assert json.loads(props["versions"]) == told["versions"]
+
+
+def test_flops_and_parameters_are_counted(exported):
+    told = json.loads(exported.json.read_text())
+    assert told["flops"] == 2 * told["macs"] > 100_000
+    weights = onnx.load(str(exported.onnx)).graph.initializer
+    stored = sum(int(np.prod(weight.dims)) for weight in weights)
+    # Folding BatchNorm into convolutions moves a few numbers, no more.
+    assert told["parameters"] == pytest.approx(stored, rel=0.1)
+
+
+def test_flops_of_a_model_that_can_be_counted_by_hand(config):
+    class Hand(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.line = torch.nn.Conv2d(3, 4, 3, padding=1, bias=False), torch.nn.Linear(4, 5)
+
+        def forward(self, img):
+            return self.line(self.conv(img).mean(dim=(2, 3)))
+
+    macs = 32 * 32 * 4 * 3 * 9 + 4 * 5
+    assert export_run.model_figures(config, Hand()) == {
+        "flops": 2 * macs, "macs": macs, "parameters": 4 * 3 * 9 + 4 * 5 + 5,
+    }  # fmt: skip
+
+
+def test_an_export_never_overwrites_another(exported, tiny_run):
+    before = exported.onnx.read_bytes()
+    again = export_checkpoint(tiny_run.best, exported.onnx.parent)
+    assert again.onnx.name == exported.onnx.name.replace(".onnx", "-2.onnx")
+    assert again.json.stem == again.onnx.stem
+    assert exported.onnx.read_bytes() == before
+
+
+def test_raw_embeddings_on_request(exported, tiny_run, config, tmp_path):
+    raw = export_checkpoint(
+        tiny_run.best, tmp_path, config.with_values({"onnx.wrapper_options.normalize": False})
+    )
+    (first, _), (second, _) = embedded(exported.onnx, config), embedded(raw.onnx, config)
+    assert not torch.allclose(second.norm(dim=1), torch.ones(24), atol=0.1)
+    torch.testing.assert_close(torch.nn.functional.normalize(second), first, atol=1e-4, rtol=1e-4)
+
+
+def test_a_leftover_in_dynamic_axes_costs_nothing_but_a_warning(tiny_run, config, tmp_path):
+    leftover = {"img": {"0": "batch_size"}, "output": {"0": "batch_size"}}
+    with pytest.warns(UserWarning, match=r"onnx.dynamic_axes names 'output'.*\(img, feats\)"):
+        made = export_checkpoint(tiny_run.best, tmp_path, config.with_values({"onnx.dynamic_axes": leftover}))
+    (output,) = onnx.load(str(made.onnx)).graph.output
+    assert output.type.tensor_type.shape.dim[0].dim_param == "batch_size"
+
+
+def test_without_dynamic_axes_the_batch_is_dynamic_all_the_same(tiny_run, config, tmp_path):
+    made = export_checkpoint(tiny_run.best, tmp_path, config.with_values({"onnx.dynamic_axes": {}}))
+    images = np.zeros((5, 3, 32, 32), np.float32)
+    assert session(made.onnx).run(None, {"img": images})[0].shape == (5, 128)
+
+
+def test_an_opset_that_is_not_honoured(refused, monkeypatch):
+    export = torch.onnx.export
+
+    def silently_newer(*arguments, **options):
+        return export(*arguments, **{**options, "opset_version": 17})
+
+    monkeypatch.setattr(torch.onnx, "export", silently_newer)
+    assert "the file has opset 17, not the 16 asked for" in refused()
+
+
+@pytest.mark.parametrize("options", [{"opset_version": 99}, {"opset_version": 16, "no_such_option": 1}])
+def test_options_that_the_exporter_refuses(refused, config, options):
+    assert "cannot be traced to ONNX" in refused(config=config.with_values({"onnx.options": options}))
+
+
+def test_weights_that_changed_after_tracing(refused, monkeypatch):
+    def write_then_change(config, wrapped, path):
+        onnx_file.write_onnx(config, wrapped, path)
+        with torch.no_grad():
+            wrapped.head.embed[0].weight.add_(0.3)
+
+    monkeypatch.setattr(export_run, "write_onnx", write_then_change)
+    assert "differs from the PyTorch model by" in refused()
+
+
+def test_a_file_that_is_no_onnx(refused, monkeypatch):
+    def write_half(config, wrapped, path):
+        onnx_file.write_onnx(config, wrapped, path)
+        model = onnx.load(str(path))
+        del model.graph.node[3]
+        onnx.save(model, str(path))
+
+    monkeypatch.setattr(export_run, "write_onnx", write_half)
+    assert "is not a valid ONNX file" in refused()
+
+
+def test_a_batch_that_is_baked_in(refused, config, wrappers):
+    baked = config.with_values({"project": wrappers, "onnx.name": "Baked"})
+    assert "output 'feats' has 2 rows for a batch of 1" in refused(config=baked)
+
+
+def test_a_wrapper_that_cannot_be_traced(refused, config, wrappers):
+    wrong = config.with_values({"project": wrappers, "onnx.name": "Unwrappable"})
+    assert "cannot be traced to ONNX: cannot be done" in refused(config=wrong)
+
+
+@pytest.fixture
+def altered(record, tmp_path):
+    """Writes the run's checkpoint anew with these entries changed."""
+
+    def write(**changes):
+        path = tmp_path / "altered.ckpt"
+        torch.save({**record, **changes}, path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("shift", [-0.1, 2 * METRIC_TOLERANCE, float("nan")])
+def test_a_recorded_metric_that_does_not_match(refused, altered, record, shift):
+    metrics = {**record["metrics"], "valid_fpr@4": record["metrics"]["valid_fpr@4"] + shift}
+    message = refused(altered(metrics=metrics))
+    assert "valid_fpr@4 measured on the ONNX file is" in message
+    assert "the checkpoint's is" in message
+
+
+def test_training_in_low_precision_may_differ_a_little(altered, record, config, tmp_path):
+    metrics = {
+        **record["metrics"],
+        "valid_fpr@4": record["metrics"]["valid_fpr@4"] - LOW_PRECISION_TOLERANCE / 2,
+    }
+    mixed = config.with_values({"trainer.precision": "bf16-mixed"})
+    assert export_checkpoint(altered(metrics=metrics), tmp_path / "out", mixed).onnx.is_file()
+
+
+def test_a_metric_that_was_not_logged(refused):
+    assert "logged no 'accuracy'. It logged" in refused(metric="accuracy")
+
+
+def test_a_corrupt_checkpoint(refused, tiny_run, tmp_path):
+    half = tmp_path / "half.ckpt"
+    half.write_bytes(tiny_run.best.read_bytes()[:5000])
+    assert "cannot be read as a checkpoint" in refused(half)
+
+
+def test_a_file_that_is_no_checkpoint(refused, tmp_path):
+    text = tmp_path / "notes.ckpt"
+    text.write_text("not a checkpoint")
+    assert "cannot be read as a checkpoint" in refused(text)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], 7])
+def test_a_checkpoint_of_someone_else(refused, tmp_path, content):
+    torch.save(content, tmp_path / "other.ckpt")
+    message = refused(tmp_path / "other.ckpt")
+    assert "was not written by otter_ray: it lacks config" in message
+    assert "python -m otter_ray.train" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"onnx.name": "WrapFeatureLearning"}, "onnx.name: no class 'WrapFeatureLearning'"),
+        ({"onnx.input_names": ["image"]}, "onnx.input_names has 'image' but onnx.input_shape does not"),
+        ({"onnx.input_shape.img.dtype": "float33"}, "onnx.input_shape.img.dtype"),
+        ({"onnx.wrapper_options": {"normalise": True}}, "onnx.wrapper_options"),
+    ],
+)
+def test_an_onnx_section_that_cannot_be(refused, config, values, says):
+    assert says in refused(config=config.with_values(values))
+
+
+def test_no_onnx_section(refused, config):
+    data = config.to_dict()
+    del data["onnx"]
+    assert "demo has no `onnx:` section" in refused(config=Config.from_dict(data, "demo"))
+
+
+def test_where_a_checkpoint_is_looked_for(tiny_run, tmp_path):
+    assert find_checkpoint(tiny_run.folder) == find_checkpoint(tiny_run.best) == tiny_run.best
+    study = tmp_path / "study"
+    study.mkdir()
+    with pytest.raises(
+        ExportError, match=r"no checkpoint at .*study/checkpoints/best.ckpt or .*study/best.ckpt"
+    ):
+        find_checkpoint(study)
+    (study / "best.ckpt").write_bytes(b"")
+    assert find_checkpoint(study) == study / "best.ckpt"
+
+
+def test_the_command(command, tiny_run, tmp_path):
+    done = command("otter_ray.export", tiny_run.folder, "--folder", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (made,) = tmp_path.glob("*.onnx")
+    assert f"onnx: {made}" in done.stdout
+    assert "gate passed: opset 16, batches 1, 2, 7" in done.stdout
+    assert made.with_suffix(".json").is_file()
+
+
+def test_the_command_without_a_run(command, tmp_path):
+    done = command("otter_ray.export", tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no checkpoint at ")
+    assert "Traceback" not in done.stdout + done.stderr

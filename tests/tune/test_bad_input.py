@@ -1,0 +1,138 @@
+"""Each mistake: one clear message, exit code 2, nothing started, nothing left behind."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+import yaml
+from conftest import tiny_sets
+from typer.testing import CliRunner
+
+from otter_ray.tune.__main__ import tune as command
+
+app = typer.Typer()
+app.command()(command)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, surroundings):
+    """Runs a command that must be refused; gives its message."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OTTER_RAY_CACHE", surroundings["OTTER_RAY_CACHE"])
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, [*map(str, arguments)])
+        assert result.exit_code == 2, (result.output, result.exception)
+        assert "Traceback" not in result.output
+        assert not list(tmp_path.rglob("study.journal"))
+        return result.output
+
+    return run
+
+
+def space_file(folder, parameters, **study):
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump({"parameters": parameters, "study": study}))
+    return path
+
+
+LR = {"optimizer.options.lr": {"type": "float", "low": 1e-3, "high": 1e-2}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dmeo"], ["dmeo", "demo"]),
+        (["demo", "--space", "dmeo"], ["dmeo", "demo"]),
+        (["demo", "--set", "optimizer.option.lr=1"], ["--set", "option", "options"]),
+        (["demo", "--set", "trainer.max_epochs=ten"], ["trainer.max_epochs", "ten"]),
+        (["demo", "--set", "trainer.max_epoch=3"], ["trainer.max_epoch", "max_epochs"]),
+        (["demo", "--set", "model.backbone.options.name=timm_lcnet_05"], ["lcnet_05", "lcnet_050"]),
+        (["demo", "--set", "trainer.accelerator=gpu"], ["trainer.accelerator", "no GPU", "cpu"]),
+        (["demo", "--set", "dataset.valid_options.options.root=/nowhere", "--set",
+          "dataset.valid_options.options.drawn=0"], ["/nowhere", "dataset.valid_options.options.root"]),
+        (["demo", "--set", "callbacks.0.options.monitor=valid_fpr4"], ["valid_fpr4", "valid_fpr@4"]),
+        (["demo", "--resume"], ["none yet"]),
+        (["demo", "--address", "127.0.0.1:1"], ["127.0.0.1:1"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_command(refused, arguments, words):
+    message = refused(*arguments)
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("parameters", "study", "words"),
+    [
+        ({"optimizer.options.lr": {"type": "float", "low": 1, "high": 0.1}}, {}, ["space.yaml:", "low"]),
+        ({"optimizer.options.lr": {"type": "float", "low": 0, "high": 1, "log": True}}, {}, ["log"]),
+        ({"optimizer.options.lr": {"type": "float", "lo": 0, "high": 1}}, {}, ["lo", "low"]),
+        ({"optimizer.options.lrr": {"type": "float", "low": 0, "high": 1}}, {}, ["lrr", "lr", "AdamW"]),
+        ({"model.loss.options.margin": {"type": "float", "low": 0, "high": 1}}, {}, ["margin", "CosFace"]),
+        (
+            {"model.loss.name": {"type": "categorical", "choices": ["CosFace", "CosFce"]}},
+            {},
+            ["CosFce", "CosFace"],
+        ),
+        (LR, {"metric": "valid_fpr"}, ["valid_fpr", "valid_fpr@4"]),
+        (
+            LR,
+            {"scheduler": {"name": "ASHA", "options": {"grace_period": 20}}},
+            ["grace_period", "20", "max_epochs"],
+        ),
+        (LR, {"sampler": {"name": "TPE"}}, ["TPE", "TPESampler"]),
+        (LR, {"resources": {"cpus_per_worker": 512}}, ["512", "cpus_per_worker"]),
+    ],
+)
+def test_a_mistake_in_the_space(refused, tmp_path, parameters, study, words):
+    message = refused("demo", "--space", space_file(tmp_path, parameters, **study), "--dry-run")
+    assert all(word in message for word in words), message
+
+
+def test_an_empty_folder_and_one_without_images(refused, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    roots = [
+        "--set",
+        f"dataset.valid_options.options.root={folder}",
+        "--set",
+        "dataset.valid_options.options.drawn=0",
+    ]
+    assert str(folder) in refused("demo", *tiny_sets(), *roots)
+    (folder / "a.jpg").write_bytes(b"no image")
+    assert str(folder) in refused("demo", *tiny_sets(), *roots)
+
+
+def test_a_folder_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "file").touch()
+    assert "--runs" in refused("demo", *tiny_sets(), "--runs", tmp_path / "file")
+
+
+def test_all_problems_come_at_once(refused):
+    message = refused(
+        "demo", "--set", "trainer.max_epochs=0", "--set", "optimizer.nme=x", "--set", "common.seed=a"
+    )
+    assert all(key in message for key in ("trainer.max_epochs", "optimizer.nme", "common.seed"))
+
+
+def test_the_dry_run_starts_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo", "--dry-run", "--samples", "2"])
+    assert result.exit_code == 0, result.output
+    assert "plan: 12 trials" in result.output
+    assert result.output.count("sampled config") == 2
+    assert "optimizer.options.lr: float 0.001 to 0.02, log" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_quick_and_needs_neither_torch_nor_ray():
+    code = (
+        "import sys, runpy; sys.argv = ['tune', '--help']\n"
+        "try: runpy.run_module('otter_ray.tune', run_name='__main__')\n"
+        "except SystemExit as exc: assert not exc.code\n"
+        "assert not {'torch', 'ray', 'optuna'} & set(sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert "proven ONNX file" in answer.stdout

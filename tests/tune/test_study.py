@@ -1,0 +1,154 @@
+"""Whole studies, as a user runs them: real Ray, real training, real onnxruntime."""
+
+import json
+import shutil
+
+import numpy as np
+import onnxruntime
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import TINY, tiny_sets
+from optuna.trial import TrialState
+
+from otter_ray.config import load_config, load_space
+from otter_ray.report.rows import rank, read_rows
+from otter_ray.train.run import run_training
+from otter_ray.tune.folder import StudyFolder, open_study
+from otter_ray.tune.run import Search, export_winner
+
+
+def reopened(path):
+    """The study at `path`, as a Search."""
+    space = load_space("demo")
+    folder = StudyFolder(path)
+    return Search(load_config("demo").with_values(TINY), space, folder, open_study(folder, space.study, None))
+
+
+def test_it_ends_with_the_table_the_winner_and_the_onnx_file(searched):
+    folder, output = searched
+    assert "4 trials on 2 slots" in output or "4 trials on" in output
+    assert "base config: valid_fpr@4" in output
+    assert "gate passed: opset 16, batches 1, 2, 7" in output
+    [onnx] = folder.glob("demo_*_fp32.onnx")
+    assert output.rstrip().endswith(f"onnx: {onnx}")
+
+
+def test_the_onnx_file_gives_unit_embeddings_for_any_batch(searched):
+    [onnx] = searched[0].glob("*.onnx")
+    session = onnxruntime.InferenceSession(str(onnx))
+    images = np.random.default_rng(0).random((5, 3, 32, 32), dtype=np.float32)
+    [features] = session.run(["feats"], {"img": images})
+    assert features.shape == (5, 128)
+    assert np.allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+
+
+def test_the_folder_holds_what_the_design_says(searched):
+    folder, _ = searched
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "study.journal", "trials", "trials.parquet", "config.yaml", "best.yaml", "best.ckpt",
+        "environment.json", "augmented.png", "captures.png",
+    }  # fmt: skip
+    trial = {path.name for path in (folder / "trials/0000").iterdir()}
+    assert trial >= {"config.yaml", "checkpoints", "log.txt", "logger"}
+    assert list((folder / "trials/0000/logger").glob("events.out.tfevents*"))
+    assert not list(folder.rglob("*.pkl"))
+
+
+def test_the_journal_the_parquet_and_the_json_agree(searched):
+    folder, _ = searched
+    rows = read_rows(reopened(folder).study)
+    assert [row.number for row in rows] == [0, 1, 2, 3]
+    assert rows[0].is_base
+    assert all(row.state in ("complete", "pruned") for row in rows)
+    table = pq.read_table(folder / "trials.parquet").to_pydict()
+    assert table["value"] == [row.value for row in rows]
+    [facts] = [json.loads(path.read_text()) for path in folder.glob("demo_*.json")]
+    assert facts["gate"]["metrics"]["valid_fpr@4"] == pytest.approx(rank(rows, "max")[0].value, abs=1e-3)
+
+
+def test_training_best_yaml_repeats_the_winner(searched, tmp_path, monkeypatch, surroundings):
+    monkeypatch.setenv("OTTER_RAY_CACHE", surroundings["OTTER_RAY_CACHE"])
+    folder, _ = searched
+    winner = rank(read_rows(reopened(folder).study), "max")[0]
+    curve = []
+    config = load_config(str(folder / "best.yaml"))
+    run_training(
+        config, tmp_path, lambda epoch: curve.append(epoch.metrics["valid_fpr@4"]), cpus=1, lone=False
+    )
+    assert curve[: winner.epochs] == winner.curve
+
+
+def test_a_candidate_that_fails_the_gate_is_named_and_the_next_best_taken(
+    searched, tmp_path, monkeypatch, surroundings
+):
+    monkeypatch.setenv("OTTER_RAY_CACHE", surroundings["OTTER_RAY_CACHE"])
+    copy = shutil.copytree(searched[0], tmp_path / "tiny")
+    search = reopened(copy)
+    first, second = rank(read_rows(search.study), "max")[:2]
+    search.folder.trial(first.number).joinpath("checkpoints/best.ckpt").write_bytes(b"broken")
+    outcome = export_winner(search)
+    assert outcome.winner.number == second.number
+    assert outcome.rejected[0].startswith(f"trial {first.number} ")
+    assert "cannot be read" in outcome.rejected[0]
+
+
+def test_the_report_reads_the_study(searched, capsys):
+    from otter_ray.report.__main__ import report
+
+    report(searched[0])
+    assert "0 base" in capsys.readouterr().out
+
+
+def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tmp_path):
+    """A learning rate that ends in NaN and a batch of one that BatchNorm refuses, among good ones."""
+    space = {
+        "parameters": {
+            "optimizer.options.lr": {"type": "categorical", "choices": [1e-3, 1e30]},
+            "common.batch_size": {"type": "categorical", "choices": [16, 1]},
+        },
+        "study": {"num_trials": 6, "sampler": {"name": "RandomSampler", "options": {"seed": 1}}},
+    }
+    (tmp_path / "breaking.yaml").write_text(yaml.safe_dump(space))
+    arguments = [
+        *tiny_sets(**{"optimizer.options.lr": 1e-3}),
+        "--space",
+        tmp_path / "breaking.yaml",
+        "--name",
+        "b",
+    ]
+    code, output = tune("demo", *arguments, folder=tmp_path).end()
+    assert code == 0, output
+    rows = read_rows(reopened(tmp_path / "runs/demo/b").study)
+    errors = {row.error for row in rows if row.state == "failed"}
+    assert any("valid_fpr@4 is nan after epoch 1" in error for error in errors), errors
+    assert any("Expected more than 1 value per channel" in error for error in errors), errors
+    assert len(rows) == 6
+    assert "gate passed" in output
+    assert "log.txt" in output
+    failed = next(row for row in rows if row.state == "failed")
+    assert "Error" in (tmp_path / f"runs/demo/b/trials/{failed.number:04d}/log.txt").read_text()
+
+
+def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(tune, tmp_path):
+    arguments = [*tiny_sets(), "--trials", 6, "--name", "stopped"]
+    command = tune("demo", *arguments, folder=tmp_path)
+    command.read_until("2/6 done")
+    command.interrupt()
+    code, output = command.end()
+    assert code == 130, output
+    assert "--name stopped --resume" in output
+    before = reopened(tmp_path / "runs/demo/stopped").study.get_trials(
+        states=[TrialState.COMPLETE, TrialState.PRUNED]
+    )
+    assert len(before) >= 2
+
+    code, output = tune("demo", *arguments, "--resume", folder=tmp_path).end()
+    assert code == 0, output
+    study = reopened(tmp_path / "runs/demo/stopped").study
+    ended = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED])
+    assert len(ended) == 6
+    kept = {trial.number: trial.intermediate_values for trial in ended}
+    assert all(kept[trial.number] == trial.intermediate_values for trial in before)
+    assert "gate passed" in output
