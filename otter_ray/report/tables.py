@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -18,22 +19,21 @@ BARS = "▁▂▃▄▅▆▇█"
 
 def trials_table(rows: Sequence[TrialRow], metric: str, mode: str) -> Table:
     """Every trial, best first, the failed ones last; the base config is marked."""
-    keys = sorted({key for row in rows for key in row.values})
     table = Table(title=f"Trials by {metric}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    short = _short(keys)
-    for name in ("trial", metric, "epoch", "curve", "state", "s", *(short[key] for key in keys)):
+    for name in ("trial", metric, "epoch", "curve", "state", "s"):
         table.add_column(name, justify="left" if name in ("state", "curve") else "right", no_wrap=True)
-    best = rank(rows, mode)
+    table.add_column("changed in the base config")
+    best, label = rank(rows, mode), short_names(rows)
     for row in [*best, *(row for row in rows if row not in best)]:
-        label = f"{row.number} base" if row.is_base else str(row.number)
         table.add_row(
-            label,
+            f"{row.number} base" if row.is_base else str(row.number),
             _number(row.value),
             f"{row.best_epoch}/{row.epochs}",
             sparkline(row.curve),
             row.state,
             _number(row.seconds, 0),
-            *(_value(row.values.get(key, "·")) for key in keys),
+            row.error
+            or "  ".join({f"{label[key]}={_value(value)}": None for key, value in row.values.items()}),
             style="bold green" if best and row is best[0] else "dim" if row.state != "complete" else "",
         )
     return table
@@ -74,20 +74,17 @@ def sparkline(curve: Sequence[float]) -> str:
     return "".join(BARS[min(level, len(BARS) - 1)] for level in levels)
 
 
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Key -> its last word, or as much of its end as tells it from the others."""
-    short = {}
-    for key in keys:
-        parts = [part for part in key.split(".") if part != "options"]
-        length = 1
-        while any(_tail(other, length) == ".".join(parts[-length:]) for other in keys if other != key):
-            length += 1
-        short[key] = ".".join(parts[-length:])
-    return short
-
-
-def _tail(key: str, length: int) -> str:
-    return ".".join([part for part in key.split(".") if part != "options"][-length:])
+def short_names(rows: Sequence[TrialRow]) -> dict[str, str]:
+    """Key -> its last word, or its last two where that word stands for several values of one trial."""
+    keys = list(dict.fromkeys(key for row in rows for key in row.values))
+    words = {key: [part for part in key.split(".") if part != "options"] for key in keys}
+    unclear = {
+        words[key][-1]
+        for row in rows
+        for key, other in combinations(row.values, 2)
+        if words[key][-1] == words[other][-1] and row.values[key] != row.values[other]
+    }
+    return {key: ".".join(words[key][-2 if words[key][-1] in unclear else -1 :]) for key in keys}
 
 
 def _number(value: float | None, digits: int = 4) -> str:

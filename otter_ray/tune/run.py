@@ -80,14 +80,14 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     import ray
 
     options: dict[str, Any] = {
-        "address": address,
+        # Without an address ray.init would join any Ray that runs on this machine.
+        "address": address or "local",
         "log_to_driver": False,
         "logging_level": "error",
         "runtime_env": {"env_vars": SLOT_ENVIRONMENT},
     }
     if address is None:
         options |= {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
-        os.environ.pop("RAY_ADDRESS", None)
     try:
         context = ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as exc:
@@ -146,7 +146,7 @@ def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
     from ray import tune
 
     from otter_ray.tune.scheduler import build_scheduler
-    from otter_ray.tune.searcher import OptunaBridge
+    from otter_ray.tune.searcher import OptunaBridge, take_up
     from otter_ray.tune.trial import TrialSetup, run_trial
 
     config, space, folder = search.config, search.space, search.folder
@@ -177,7 +177,7 @@ def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
         tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return not bridge.interrupted
+    return take_up(search.study) >= space.study.num_trials
 
 
 def export_winner(search: Search) -> Outcome:

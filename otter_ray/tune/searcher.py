@@ -38,7 +38,6 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     def __init__(self, study: optuna.Study, space: Space, config: Config) -> None:
         super().__init__(metric=space.study.metric, mode=space.study.mode)
         self.study, self.space, self.config = study, space, config
-        self.interrupted = False
         self._running: dict[str, _Running] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any]:
@@ -77,18 +76,17 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tells Optuna how the trial ended, and with what."""
+        """Tells Optuna how the trial ended, and with what. One that was broken off is left to `take_up`."""
         running = self._running.pop(trial_id)
         trial, result = running.trial, result or {}
+        if not (error or result.get("done")):
+            return
         trial.set_user_attr("curve", running.curve)
         for fact in ("seconds", "host"):
             if fact in result:
                 trial.set_user_attr(fact, result[fact])
-        failure = self._failure(running, result, error)
-        if failure == INTERRUPTED:
-            self.interrupted = True
-            _tell_interrupted(self.study, trial)
-        elif failure:
+        failure = _failure(running, result, error)
+        if failure:
             trial.set_user_attr(ERROR, failure)
             self.study.tell(trial, state=TrialState.FAIL)
         elif running.pruned:
@@ -97,36 +95,32 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
             best = max if self.mode == "max" else min
             self.study.tell(trial, best(running.values))
 
-    def _failure(self, running: _Running, result: Mapping[str, Any], error: bool) -> str:
-        """Why the trial counts as failed; empty if it does not."""
-        if ERROR in result:
-            return str(result[ERROR])
-        if error:
-            return "its worker process died"
-        if not result.get("done"):
-            return INTERRUPTED
-        return "" if running.curve else "it ended without a single validated epoch"
-
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher, but the journal is the state and no pickle is read back."""
         return {}
 
 
 def take_up(study: optuna.Study) -> int:
-    """Makes a study that was broken off ready to go on; gives how many of its trials are done.
+    """Makes a study that was broken off ready to go on; gives how many of its trials have ended.
 
-    Trials that were running when it broke off are put into the queue again.
+    Trials that were running when it broke off are marked so, and put into the queue again.
     """
     for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        _tell_interrupted(study, Trial(study, frozen._trial_id))
+        trial = Trial(study, frozen._trial_id)
+        trial.set_user_attr(ERROR, INTERRUPTED)
+        study.tell(trial, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params, user_attrs={VALUES: trial.user_attrs[VALUES]})
     ended = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
     return sum(trial.user_attrs.get(ERROR) != INTERRUPTED for trial in ended)
 
 
-def _tell_interrupted(study: optuna.Study, trial: Trial) -> None:
-    trial.set_user_attr(ERROR, INTERRUPTED)
-    study.tell(trial, state=TrialState.FAIL)
-    study.enqueue_trial(trial.params, user_attrs={VALUES: trial.user_attrs[VALUES]})
+def _failure(running: _Running, result: Mapping[str, Any], error: bool) -> str:
+    """Why the trial counts as failed; empty if it does not."""
+    if ERROR in result:
+        return str(result[ERROR])
+    if error:
+        return "its worker process died"
+    return "" if running.curve else "it ended without a single validated epoch"
 
 
 @dataclass
