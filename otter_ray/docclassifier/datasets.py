@@ -6,6 +6,7 @@ All items are (float32 tensor [3, h, w] RGB in [0, 1], int label), or with `retu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from torch.utils.data import Dataset
 from otter_ray.docclassifier.cache import ImageTable
 from otter_ray.docclassifier.duplicates import THRESHOLD, choose_distinct, near_duplicates
 from otter_ray.docclassifier.images import cached_captures, drawn_images, load_images
+from otter_ray.docclassifier.metric import negative_pairs, warn_if_few
 from otter_ray.errors import DataError, did_you_mean
 
 Item = tuple[Tensor | NDArray[np.uint8], int]
@@ -164,6 +166,7 @@ class CaptureDataset(Dataset[Item]):
             seed=seed,
         )
         self._captures, self._return_tensor = captures, return_tensor
+        warn_if_few(negative_pairs([captures] * held_out))
         self.thumbnails = documents.thumbnails[chosen]
         self.class_names = [documents.names[row] for row in chosen]
 
@@ -208,6 +211,7 @@ class RealDataset(Dataset[Item]):
         numbers = {name: number for number, name in enumerate(self.class_names)}
         self._labels = [numbers[label] for label in self._table.labels]
         self._return_tensor = return_tensor
+        warn_if_few(negative_pairs(list(Counter(self._labels).values())))
 
     @property
     def num_classes(self) -> int:

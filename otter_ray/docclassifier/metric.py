@@ -9,6 +9,7 @@ a histogram is lossless, so pairs are counted, never kept: memory does not grow 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +129,22 @@ def _curve(keys: np.ndarray, amounts: np.ndarray) -> PairROC:
     return PairROC(bins[starts][::-1] / GRID, positives[::-1], negatives[::-1])
 
 
+def warn_if_few(negatives: int) -> None:
+    """Warns where the negative pairs are too few for a rate of 1e-4 to mean anything."""
+    if negatives < FEW_NEGATIVES:
+        warnings.warn(
+            f"valid_fpr@4 rests on {negatives:,} negative pairs: at a rate of 1e-4 fewer than one of them "
+            f"may pass, so the hardest single pair sets the threshold. Validate on more documents or "
+            f"captures (>= {FEW_NEGATIVES:,} negative pairs).",
+            stacklevel=3,
+        )
+
+
+def negative_pairs(sizes: Sequence[int]) -> int:
+    """Pairs of different labels, among labels with `sizes` images each."""
+    return (sum(sizes) ** 2 - sum(size**2 for size in sizes)) // 2
+
+
 def validation_metrics(embeddings: Tensor, labels: Tensor) -> tuple[dict[str, float], PairROC | None]:
     """What the model logs after validation: `valid_fpr@4` and `valid_auc`, and the curve behind them.
 
@@ -138,11 +155,5 @@ def validation_metrics(embeddings: Tensor, labels: Tensor) -> tuple[dict[str, fl
         roc = pair_roc(embeddings, labels)
     except ValueError:
         return {"valid_fpr@4": float("nan"), "valid_auc": float("nan")}, None
-    if roc.num_negatives < FEW_NEGATIVES:
-        warnings.warn(
-            f"valid_fpr@4 rests on {roc.num_negatives:,} negative pairs: at a rate of 1e-4 fewer than one of "
-            f"them may pass, so the hardest single pair sets the threshold. Validate on more documents "
-            f"or captures (>= {FEW_NEGATIVES:,} negative pairs).",
-            stacklevel=2,
-        )
+    warn_if_few(roc.num_negatives)
     return {"valid_fpr@4": roc.tpr_at(1e-4)[0], "valid_auc": roc.auc()}, roc

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from otter_ray.errors import TrainingError, did_you_mean
@@ -105,4 +104,7 @@ class WarpFeatureLearning(nn.Module):
     def forward(self, img: Tensor) -> Tensor:
         """Embeddings `[N, embed_dim]` of images `[N, 3, H, W]` in [0, 1]."""
         embeddings: Tensor = self.head(self.neck(self.backbone(img)))
-        return torch.nn.functional.normalize(embeddings) if self.normalize else embeddings
+        if not self.normalize:
+            return embeddings
+        # As functional.normalize does, whose expand_as costs the ONNX file the embedding's known length.
+        return embeddings / embeddings.norm(dim=1, keepdim=True).clamp_min(1e-12)

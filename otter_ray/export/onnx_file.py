@@ -13,7 +13,7 @@ from torch import nn
 from otter_ray.config import Config
 from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError
-from otter_ray.train.components import find_class
+from otter_ray.train.components import find_class, unknown_arguments
 
 OPSET = 17
 # Tracing with one image would let a batch of one be baked in.
@@ -36,6 +36,8 @@ def wrap(config: Config, model: nn.Module) -> nn.Module:
         cls = find_class(section.name, "wrapper", config.project)
     except LookupError as exc:
         raise ExportError(f"onnx.name: {exc.args[0]}") from exc
+    if wrong := unknown_arguments(cls, section.wrapper_options):
+        raise ExportError("; ".join(f"onnx.wrapper_options.{name}: {text}" for name, text in wrong.items()))
     wrapped: nn.Module = cls(model, **section.wrapper_options)
     return wrapped.eval()
 
@@ -47,9 +49,14 @@ def example_inputs(section: Onnx, batch: int) -> dict[str, torch.Tensor]:
     for name in section.input_names:
         if name not in section.input_shape:
             raise ExportError(f"onnx.input_names has {name!r} but onnx.input_shape does not. Add its shape.")
-        shape = (batch, *section.input_shape[name].shape[1:])
-        noise = torch.rand(shape, generator=generator)
-        inputs[name] = noise.to(getattr(torch, section.input_shape[name].dtype))
+        shape, dtype = section.input_shape[name].shape, section.input_shape[name].dtype
+        if not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise ExportError(f"onnx.input_shape.{name}.dtype is {dtype!r}. Give a type such as float32.")
+        if -1 in shape[1:]:
+            raise ExportError(
+                f"onnx.input_shape.{name}.shape is {shape}: only the first, the batch, may be -1."
+            )
+        inputs[name] = torch.rand((batch, *shape[1:]), generator=generator).to(getattr(torch, dtype))
     return inputs
 
 

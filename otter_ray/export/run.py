@@ -99,7 +99,7 @@ def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     except Exception as exc:  # torch raises half a dozen kinds for a file that is no checkpoint
         raise ExportError(f"{checkpoint} cannot be read as a checkpoint: {str(exc).splitlines()[0]}") from exc
     ours = ("config", "config_name", "metric", "metrics", "state_dict")
-    missing = [key for key in ours if key not in record]
+    missing = [key for key in ours if not isinstance(record, dict) or key not in record]
     if missing:
         raise ExportError(
             f"{checkpoint} was not written by otter_ray: it lacks {', '.join(missing)}. "

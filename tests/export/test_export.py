@@ -206,7 +206,7 @@ def test_weights_that_changed_after_tracing(refused, monkeypatch):
     def write_then_change(config, wrapped, path):
         onnx_file.write_onnx(config, wrapped, path)
         with torch.no_grad():
-            wrapped.head.embed[0].weight.add_(0.3)
+            wrapped.head.embed[3].bias.add_(0.3)
 
     monkeypatch.setattr(export_run, "write_onnx", write_then_change)
     assert "differs from the PyTorch model by" in refused()
@@ -292,7 +292,8 @@ def test_a_checkpoint_of_someone_else(refused, tmp_path, content):
         ({"onnx.name": "WrapFeatureLearning"}, "onnx.name: no class 'WrapFeatureLearning'"),
         ({"onnx.input_names": ["image"]}, "onnx.input_names has 'image' but onnx.input_shape does not"),
         ({"onnx.input_shape.img.dtype": "float33"}, "onnx.input_shape.img.dtype"),
-        ({"onnx.wrapper_options": {"normalise": True}}, "onnx.wrapper_options"),
+        ({"onnx.input_shape.img.shape": [1, 3, -1, -1]}, "only the first, the batch, may be -1"),
+        ({"onnx.wrapper_options": {"normalise": True}}, "Did you mean 'normalize'"),
     ],
 )
 def test_an_onnx_section_that_cannot_be(refused, config, values, says):

@@ -6,36 +6,10 @@ from pathlib import Path
 
 import optuna
 import pytest
-import yaml
 
 from otter_ray.config import load_config, load_space
 
 REPOSITORY = Path(__file__).parents[2]
-
-# The demo, shrunk until an epoch takes a second: what is tested is the search, not what it finds.
-TINY = {
-    "common.image_size": [32, 32],
-    "global_settings.image_size": [32, 32],
-    "onnx.input_shape.img.shape": [1, 3, 32, 32],
-    "common.batch_size": 16,
-    "trainer.max_epochs": 2,
-    "model.head.options.feature_map_size": -1,
-    "dataset.train_options.options.drawn": 40,
-    "dataset.train_options.options.length_of_dataset": 96,
-    "dataset.valid_options.options.drawn": 40,
-    "dataset.valid_options.options.held_out": 4,
-    "dataset.valid_options.options.captures": 6,
-}
-
-
-def tiny_sets(**more):
-    """`--set` arguments that shrink the demo."""
-    values = {**TINY, **more}
-    return [
-        part
-        for key, value in values.items()
-        for part in ("--set", f"{key}={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}")
-    ]
 
 
 @pytest.fixture
@@ -48,19 +22,13 @@ def study():
     return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
 
 
-@pytest.fixture(scope="session")
-def surroundings(tmp_path_factory):
-    """Environment of the commands: a cache of their own, shared by the session."""
-    return {**os.environ, "OTTER_RAY_CACHE": str(tmp_path_factory.mktemp("cache")), "COLUMNS": "200"}
-
-
 class Command:
     """`python -m otter_ray.tune ...` as a user would start it, in a process group of its own."""
 
-    def __init__(self, arguments, folder, surroundings):
+    def __init__(self, arguments, folder):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "otter_ray.tune", *map(str, arguments)],
-            cwd=folder, env=surroundings, text=True, start_new_session=True,
+            cwd=folder, env={**os.environ, "COLUMNS": "200"}, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.output = ""
@@ -85,12 +53,12 @@ class Command:
 
 
 @pytest.fixture(scope="session")
-def tune(surroundings):
+def tune(session_cache):
     """Starts commands, and leaves none of them behind."""
     started = []
 
     def start(*arguments, folder):
-        command = Command(arguments, folder, surroundings)
+        command = Command(arguments, folder)
         started.append(command)
         return command
 
@@ -101,10 +69,10 @@ def tune(surroundings):
 
 
 @pytest.fixture(scope="session")
-def searched(tune, tmp_path_factory):
+def searched(tune, tiny_sets, tmp_path_factory):
     """A finished tiny study: (its folder, what the command printed)."""
     folder = tmp_path_factory.mktemp("searched")
-    arguments = [*tiny_sets(), "--trials", 4, "--name", "tiny"]
+    arguments = [*tiny_sets, "--trials", 4, "--name", "tiny"]
     code, output = tune("demo", *arguments, folder=folder).end()
     assert code == 0, output
     return folder / "runs/demo/tiny", output

@@ -6,7 +6,6 @@ import sys
 import pytest
 import typer
 import yaml
-from conftest import tiny_sets
 from typer.testing import CliRunner
 
 from otter_ray.tune.__main__ import tune as command
@@ -16,10 +15,9 @@ app.command()(command)
 
 
 @pytest.fixture
-def refused(tmp_path, monkeypatch, surroundings):
+def refused(tmp_path, monkeypatch):
     """Runs a command that must be refused; gives its message."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OTTER_RAY_CACHE", surroundings["OTTER_RAY_CACHE"])
 
     def run(*arguments):
         result = CliRunner().invoke(app, [*map(str, arguments)])
@@ -90,7 +88,7 @@ def test_a_mistake_in_the_space(refused, tmp_path, parameters, study, words):
     assert all(word in message for word in words), message
 
 
-def test_an_empty_folder_and_one_without_images(refused, tmp_path):
+def test_an_empty_folder_and_one_without_images(refused, tiny_sets, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     roots = [
@@ -99,14 +97,14 @@ def test_an_empty_folder_and_one_without_images(refused, tmp_path):
         "--set",
         "dataset.valid_options.options.drawn=0",
     ]
-    assert str(folder) in refused("demo", *tiny_sets(), *roots)
+    assert str(folder) in refused("demo", *tiny_sets, *roots)
     (folder / "a.jpg").write_bytes(b"no image")
-    assert str(folder) in refused("demo", *tiny_sets(), *roots)
+    assert str(folder) in refused("demo", *tiny_sets, *roots)
 
 
-def test_a_folder_that_cannot_be_written(refused, tmp_path):
+def test_a_folder_that_cannot_be_written(refused, tiny_sets, tmp_path):
     (tmp_path / "file").touch()
-    assert "--runs" in refused("demo", *tiny_sets(), "--runs", tmp_path / "file")
+    assert "--runs" in refused("demo", *tiny_sets, "--runs", tmp_path / "file")
 
 
 def test_all_problems_come_at_once(refused):

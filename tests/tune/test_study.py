@@ -8,7 +8,6 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import TINY, tiny_sets
 from optuna.trial import TrialState
 
 from otter_ray.config import load_config, load_space
@@ -18,16 +17,20 @@ from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.run import Search, export_winner
 
 
-def reopened(path):
-    """The study at `path`, as a Search."""
-    space = load_space("demo")
-    folder = StudyFolder(path)
-    return Search(load_config("demo").with_values(TINY), space, folder, open_study(folder, space.study, None))
+@pytest.fixture
+def reopened(tiny_config):
+    """Opens the study at a path, as a Search."""
+
+    def reopen(path):
+        space, folder = load_space("demo"), StudyFolder(path)
+        return Search(tiny_config, space, folder, open_study(folder, space.study, None))
+
+    return reopen
 
 
 def test_it_ends_with_the_table_the_winner_and_the_onnx_file(searched):
     folder, output = searched
-    assert "4 trials on 2 slots" in output or "4 trials on" in output
+    assert "plan: 4 trials on" in output
     assert "base config: valid_fpr@4" in output
     assert "gate passed: opset 16, batches 1, 2, 7" in output
     [onnx] = folder.glob("demo_*_fp32.onnx")
@@ -56,7 +59,7 @@ def test_the_folder_holds_what_the_design_says(searched):
     assert not list(folder.rglob("*.pkl"))
 
 
-def test_the_journal_the_parquet_and_the_json_agree(searched):
+def test_the_journal_the_parquet_and_the_json_agree(searched, reopened):
     folder, _ = searched
     rows = read_rows(reopened(folder).study)
     assert [row.number for row in rows] == [0, 1, 2, 3]
@@ -68,8 +71,7 @@ def test_the_journal_the_parquet_and_the_json_agree(searched):
     assert facts["gate"]["metrics"]["valid_fpr@4"] == pytest.approx(rank(rows, "max")[0].value, abs=1e-3)
 
 
-def test_training_best_yaml_repeats_the_winner(searched, tmp_path, monkeypatch, surroundings):
-    monkeypatch.setenv("OTTER_RAY_CACHE", surroundings["OTTER_RAY_CACHE"])
+def test_training_best_yaml_repeats_the_winner(searched, reopened, tmp_path):
     folder, _ = searched
     winner = rank(read_rows(reopened(folder).study), "max")[0]
     curve = []
@@ -80,10 +82,7 @@ def test_training_best_yaml_repeats_the_winner(searched, tmp_path, monkeypatch, 
     assert curve[: winner.epochs] == winner.curve
 
 
-def test_a_candidate_that_fails_the_gate_is_named_and_the_next_best_taken(
-    searched, tmp_path, monkeypatch, surroundings
-):
-    monkeypatch.setenv("OTTER_RAY_CACHE", surroundings["OTTER_RAY_CACHE"])
+def test_a_candidate_that_fails_the_gate_is_named_and_the_next_best_taken(searched, reopened, tmp_path):
     copy = shutil.copytree(searched[0], tmp_path / "tiny")
     search = reopened(copy)
     first, second = rank(read_rows(search.study), "max")[:2]
@@ -101,7 +100,7 @@ def test_the_report_reads_the_study(searched, capsys):
     assert "0 base" in capsys.readouterr().out
 
 
-def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tmp_path):
+def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tiny_sets, reopened, tmp_path):
     """A learning rate that ends in NaN and a batch of one that BatchNorm refuses, among good ones."""
     space = {
         "parameters": {
@@ -131,8 +130,8 @@ def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tmp_path):
     assert "Error" in (tmp_path / f"runs/demo/b/trials/{failed.number:04d}/log.txt").read_text()
 
 
-def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(tune, tmp_path):
-    arguments = [*tiny_sets(), "--trials", 6, "--name", "stopped"]
+def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
+    arguments = [*tiny_sets, "--trials", 6, "--name", "stopped"]
     command = tune("demo", *arguments, folder=tmp_path)
     command.read_until("2/6 done")
     command.interrupt()

@@ -1,0 +1,44 @@
+import io
+
+import cv2
+import pytest
+from rich.console import Console
+
+from otter_ray.docclassifier.drawing import draw_document
+from otter_ray.tune.folder import StudyFolder
+from otter_ray.tune.prepare import prepare_data
+
+
+@pytest.fixture
+def said(tiny_config, tmp_path):
+    """Prepares the tiny config with some values changed; gives what is printed."""
+
+    def prepare(**values):
+        output = io.StringIO()
+        prepare_data(tiny_config.with_values(values), StudyFolder(tmp_path), Console(file=output, width=300))
+        return output.getvalue()
+
+    return prepare
+
+
+def test_a_corrupt_image_is_skipped_counted_and_named(said, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(12):
+        cv2.imwrite(str(images / f"{index}.png"), draw_document(index))
+    (images / "broken.jpg").write_bytes(b"no image")
+    roots = {f"dataset.{part}_options.options.root": str(images) for part in ("train", "valid")}
+    drawn = {f"dataset.{part}_options.options.drawn": 0 for part in ("train", "valid")}
+    text = said(**roots, **drawn)
+    assert "broken.jpg" in text
+    assert "1 " in text.split("broken.jpg")[0]
+
+
+def test_few_negative_pairs_are_told_before_the_start(said):
+    assert "rests on 216 negative pairs" in said()
+
+
+def test_sheets_are_drawn(said, tmp_path):
+    said()
+    assert cv2.imread(str(tmp_path / "augmented.png")).std() > 10
+    assert cv2.imread(str(tmp_path / "captures.png")).std() > 10
