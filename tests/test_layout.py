@@ -88,7 +88,6 @@ def test_the_projects_folder_exports_what_configs_name():
     [
         ("otter_ray.config", ["torch", "ray", "optuna", "lightning", "numpy"]),
         ("otter_ray.train.__main__", ["torch", "ray", "optuna"]),
-        ("otter_ray.train.run", ["ray", "optuna", "onnx"]),
         ("otter_ray.export.run", ["ray", "optuna"]),
     ],
 )

@@ -27,7 +27,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         ConfigError: one of them contradicts the backbone, or a class refuses its options.
     """
 
-    METRICS = ("loss", "lr", "valid_fpr@4", "valid_auc")
+    METRICS = ("loss", "loss_step", "loss_epoch", "lr", "valid_fpr@4", "valid_auc")
 
     def __init__(self, config: Config) -> None:
         super().__init__()

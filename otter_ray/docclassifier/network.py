@@ -107,4 +107,5 @@ class WarpFeatureLearning(nn.Module):
         if not self.normalize:
             return embeddings
         # As functional.normalize does, whose expand_as costs the ONNX file the embedding's known length.
-        return embeddings / embeddings.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        unit: Tensor = embeddings / embeddings.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return unit

@@ -145,6 +145,8 @@ def _run_trials(search: Search, address: str | None, console: Console) -> bool:
     with run.ray_session(address) as dashboard:
         plan = make_plan(search.space.with_trials(left).study, run.cluster_nodes())
         console.print(f"plan: {plan}", highlight=False, soft_wrap=True)
+        if plan.idle_gpus:
+            console.print(f"[yellow]warning:[/] {plan.idle_gpus}", highlight=False, soft_wrap=True)
         if dashboard:
             console.print(f"dashboard: http://{dashboard}", highlight=False)
         lines = ProgressLines(console, options, search.config.trainer.max_epochs, plan.trials)

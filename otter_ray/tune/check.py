@@ -7,7 +7,7 @@ import torch
 from otter_ray.config import Config, Space, check_space
 from otter_ray.errors import ConfigError, Problem
 from otter_ray.train.builders import available_cpus
-from otter_ray.train.check import Checker
+from otter_ray.train.check import ACCELERATORS_WITH_GPU, Checker
 from otter_ray.tune.plan import Node
 
 
@@ -20,7 +20,7 @@ def check_study(config: Config, space: Space, gpus: float) -> None:
     Raises:
         ConfigError: every problem found, each once.
     """
-    problems = check_space(space, config)
+    problems = [*check_space(space, config), *_gpu_share(config, space)]
     if problems:
         raise ConfigError(problems)
     checker = Checker(gpus)
@@ -32,6 +32,17 @@ def check_study(config: Config, space: Space, gpus: float) -> None:
             ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _gpu_share(config: Config, space: Space) -> list[Problem]:
+    share = space.study.resources.gpus_per_worker
+    if config.trainer.accelerator not in ACCELERATORS_WITH_GPU or share:
+        return []
+    message = (
+        f"{config.trainer.accelerator!r} but study.resources.gpus_per_worker is 0: a trial would see no GPU. "
+        "Give it a share (0.5: two trials on one), or set the accelerator to auto or cpu."
+    )
+    return [config.problem("trainer.accelerator", message)]
 
 
 def _in_space(problem: Problem, space: Space, values: dict[str, object]) -> Problem:

@@ -42,6 +42,14 @@ class Plan:
             f"({len(self.nodes)} node{'s' * (len(self.nodes) != 1)}, {total[0]:g} CPUs, {total[1]:g} GPUs)"
         )
 
+    @property
+    def idle_gpus(self) -> str:
+        """A warning where there are GPUs that no slot asks for, else empty."""
+        gpus = sum(node.gpus for node in self.nodes)
+        if self.gpus or not gpus:
+            return ""
+        return f"{gpus:g} GPUs stay idle: resources.gpus_per_worker is 0 in the search space."
+
 
 def make_plan(options: StudyOptions, nodes: Sequence[Node]) -> Plan:
     """Fits as many slots as go onto the nodes; a slot never spans two of them.

@@ -32,12 +32,14 @@ TUNE_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
 SLOT_ENVIRONMENT = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
+CACHE = "OTTER_RAY_CACHE"
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,18 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     Raises:
         StudyError: there is no Ray at the address.
     """
-    os.environ.update({key: os.environ.get(key, value) for key, value in TUNE_ENVIRONMENT.items()})
+    for key, value in {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}.items():
+        os.environ.setdefault(key, value)
     import ray
 
-    options: dict[str, Any] = {
-        # Without an address ray.init would join any Ray that runs on this machine.
-        "address": address or "local",
-        "log_to_driver": False,
-        "logging_level": "error",
-        "runtime_env": {"env_vars": SLOT_ENVIRONMENT},
-    }
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
-        options |= {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
+        # "local": without an address ray.init would join any Ray that runs on this machine. The processes
+        # of a Ray of our own inherit the environment; a runtime_env would only slow their start.
+        options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    else:
+        slot = {key: os.environ[key] for key in (*SLOT_ENVIRONMENT, CACHE) if key in os.environ}
+        options |= {"address": address, "runtime_env": {"env_vars": slot}}
     try:
         context = ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as exc:
@@ -157,6 +159,7 @@ def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
         metric=space.study.metric,
         mode=space.study.mode,
         cpus=max(1, int(plan.cpus)),
+        cwd=os.getcwd(),
     )
     bridge = OptunaBridge(search.study, space, config)
     resources = tune.PlacementGroupFactory([{"CPU": plan.cpus, "GPU": plan.gpus}])

@@ -6,13 +6,13 @@ Tune is told of each epoch directly, because local mode passes no report on.
 
 from __future__ import annotations
 
-import contextlib
 import math
+import os
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class TrialSetup:
     metric: str
     mode: str
     cpus: int
+    cwd: str
 
 
 def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
@@ -39,6 +40,8 @@ def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
     from ray import tune
 
     started = time.perf_counter()
+    # Paths in the config are relative to where the study was started, and Tune moves its actors elsewhere.
+    os.chdir(setup.cwd)
     folder = Path(setup.trials) / f"{assignment[NUMBER]:04d}"
     folder.mkdir(parents=True, exist_ok=True)
     host = socket.gethostname()
@@ -85,17 +88,8 @@ def _launch(setup: TrialSetup, assignment: Mapping[str, Any], folder: Path, repo
     TorchTrainer(train_loop, scaling_config=ScalingConfig(num_workers=0)).fit()
 
 
-@contextlib.contextmanager
+@contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Everything that the trial prints or logs goes to its own file."""
-    import logging
-
-    with path.open("a", buffering=1) as file:
-        handler = logging.StreamHandler(file)
-        logging.getLogger().addHandler(handler)
-        try:
-            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-                yield
-        finally:
-            logging.getLogger().removeHandler(handler)
-            sys.stdout.flush()
+    """Everything that the trial prints goes to its own file."""
+    with path.open("a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        yield

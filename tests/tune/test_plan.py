@@ -34,6 +34,11 @@ def test_the_plan_says_what_it_does():
     assert "1 node, 4 CPUs" in text
 
 
+def test_gpus_that_nobody_asks_for_are_told():
+    assert "2 GPUs stay idle" in make_plan(options(), [Node(4, 2)]).idle_gpus
+    assert not make_plan(options(gpus_per_worker=1), [Node(4, 2)]).idle_gpus
+
+
 def test_what_can_never_fit_is_refused_with_the_numbers():
     with pytest.raises(StudyError, match=r"needs 4 CPUs and 1 GPUs.*2 CPUs \+ 0 GPUs.*cpus_per_worker"):
         make_plan(options(cpus_per_worker=4, gpus_per_worker=1), [Node(2)])

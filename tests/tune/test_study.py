@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import onnxruntime
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import yaml
 from optuna.trial import TrialState
 
 from otter_ray.config import load_config, load_space
+from otter_ray.docclassifier.drawing import draw_document
 from otter_ray.report.rows import rank, read_rows
 from otter_ray.train.run import run_training
 from otter_ray.tune.folder import StudyFolder, open_study
@@ -101,7 +103,17 @@ def test_the_report_reads_the_study(searched, capsys):
 
 
 def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tiny_sets, reopened, tmp_path):
-    """A learning rate that ends in NaN and a batch of one that BatchNorm refuses, among good ones."""
+    """A learning rate that ends in NaN and a batch of one that BatchNorm refuses, among good ones.
+
+    The documents lie in a folder that is named relative to where the command was started.
+    """
+    images = tmp_path / "documents"
+    images.mkdir()
+    for index in range(40):
+        cv2.imwrite(str(images / f"{index}.png"), draw_document(index))
+    for part in ("train", "valid"):
+        options = f"dataset.{part}_options.options"
+        tiny_sets = [*tiny_sets, "--set", f"{options}.root=documents", "--set", f"{options}.drawn=0"]
     space = {
         "parameters": {
             "optimizer.options.lr": {"type": "categorical", "choices": [1e-3, 1e30]},
