@@ -45,4 +45,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(UV_DEP)
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 clean:
-	rm -rf $(VENV) .uv runs
+	rm -rf $(VENV) .uv

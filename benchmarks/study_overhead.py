@@ -44,7 +44,9 @@ def lone_epoch() -> float:
     marks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         config = load_config("demo").with_values({**SETS, "trainer.max_epochs": 8})
-        run_training(config, Path(folder), lambda epoch: marks.append(epoch.seconds), cpus=1, lone=False)
+        run_training(
+            config, Path(folder), lambda epoch: marks.append(epoch.seconds), cpus=1, standalone=False
+        )
     return median(later - earlier for earlier, later in pairwise(marks))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
+import click
 import typer
 
 from otter_ray.errors import OtterError
@@ -31,6 +32,6 @@ def honest_exit() -> Iterator[None]:
     except OtterError as exc:
         print(f"error: {exc}" if "\n" not in str(exc) else f"errors:\n{exc}", file=sys.stderr)
         raise typer.Exit(USER_ERROR) from exc
-    except KeyboardInterrupt as exc:
+    except (KeyboardInterrupt, click.Abort) as exc:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from exc

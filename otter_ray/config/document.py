@@ -54,10 +54,6 @@ class Origin:
         others = {key: old for key, old in self.places.items() if key[: len(path)] != path}
         return Origin(self.name, self.file, {**others, path: place})
 
-    @property
-    def _top(self) -> Place:
-        return Place(self.file, 1 if self.file else None)
-
 
 def read_document(path: Path) -> tuple[dict[str, Any], Origin]:
     """The mapping in a YAML file. Raises ConfigError with every duplicate or unusable key in it."""

@@ -10,6 +10,7 @@ from otter_ray.config.document import Origin
 from otter_ray.config.model import Config
 from otter_ray.config.parameter import Parameter, Trial, same
 from otter_ray.config.study import StudyOptions
+from otter_ray.errors import Problem
 
 MISSING = object()  # no value: the parameter is as if it did not exist
 Values = dict[Parameter, Any]
@@ -67,6 +68,15 @@ class Space:
             free = [p for p in self.parameters if p not in controls and self._exists(p, chosen, config)]
             for corner in _corners(free):
                 yield {**chosen, **corner}
+
+    def problem(self, key: str, message: str) -> Problem:
+        """A Problem at a dotted key of the space's file, such as `study.metric`."""
+        return self.origin.problem(tuple(key.split(".")), message)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a study must keep to be resumed: everything but the number of trials. Plain data."""
+        study = self.study.model_dump(exclude={"num_trials", "resources"})
+        return {"parameters": [str(parameter) for parameter in self.parameters], "study": study}
 
     def with_trials(self, num_trials: int) -> Space:
         """The same space with another number of trials."""

@@ -27,6 +27,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         ConfigError: one of them contradicts the backbone, or a class refuses its options.
     """
 
+    SCORES = ("valid_fpr@4", "valid_auc")
     METRICS = ("loss", "loss_step", "loss_epoch", "lr", "valid_fpr@4", "valid_auc")
 
     def __init__(self, config: Config) -> None:
@@ -72,6 +73,14 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         """The validation metrics of embeddings `[N, D]` with labels `[N]`; the export's gate asks, too."""
         metrics, self.roc = validation_metrics(outputs, labels)
         return metrics
+
+    def score_details(self) -> dict[str, Any]:
+        """The table of TPR and threshold at FPR 1e-5 ... 1, and the pairs that it rests on."""
+        if self.roc is None:
+            return {}
+        rows = [{"fpr": fpr, "tpr": tpr, "threshold": threshold} for fpr, tpr, threshold in self.roc.table()]
+        pairs = {"positive_pairs": self.roc.num_positives, "negative_pairs": self.roc.num_negatives}
+        return {"roc": rows, **pairs}
 
 
 def _check_embed_dim(config: Config) -> None:

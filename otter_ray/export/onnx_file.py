@@ -85,7 +85,7 @@ def write_onnx(config: Config, wrapped: nn.Module, path: Path) -> None:
             )
     except (RuntimeError, ValueError, TypeError, torch.onnx.errors.OnnxExporterError) as exc:
         raise ExportError(f"the model cannot be traced to ONNX: {exc}") from exc
-    written = onnx.load(str(path)).opset_import[0].version
+    written = opset_of(onnx.load(str(path)))
     if written != options["opset_version"]:
         raise ExportError(f"the file has opset {written}, not the {options['opset_version']} asked for")
 
@@ -104,6 +104,11 @@ def _dynamic_axes(section: Onnx) -> dict[str, dict[int, str]]:
             continue
         axes[name] |= {int(axis): label for axis, label in given.items()}
     return axes
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators that the file needs."""
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def add_metadata(path: Path, facts: Mapping[str, str]) -> None:

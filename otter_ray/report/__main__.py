@@ -32,10 +32,10 @@ def report(
         metric = loaded.user_attrs["metric"]
         mode = "max" if loaded.direction == optuna.study.StudyDirection.MAXIMIZE else "min"
         rows = read_rows(loaded)
-        console = Console()
+        console = Console(markup=False, highlight=False, soft_wrap=True)
         console.print(trials_table(rows, metric, mode))
         for line in outcome_lines(rows, metric, mode):
-            console.print(line, highlight=False)
+            console.print(line)
 
 
 if __name__ == "__main__":

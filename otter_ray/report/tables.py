@@ -39,6 +39,11 @@ def trials_table(rows: Sequence[TrialRow], metric: str, mode: str) -> Table:
     return table
 
 
+def _changes(row: TrialRow, label: Mapping[str, str]) -> str:
+    """`lr=0.01  s=16`; keys that one parameter sets together stand there once."""
+    return "  ".join(dict.fromkeys(f"{label[key]}={_value(value)}" for key, value in row.values.items()))
+
+
 def outcome_lines(rows: Sequence[TrialRow], metric: str, mode: str) -> list[str]:
     """Base beside winner, and what was stopped when: the study in a few sentences."""
     counts = Counter(row.state for row in rows)
@@ -62,7 +67,7 @@ def values_table(values: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
     for name in ("key", "base", "winner"):
         table.add_column(name, no_wrap=True)
     for key, value in values.items():
-        table.add_row(key, _value(base.get(key, "-")), Text(_value(value), style="bold green"))
+        table.add_row(Text(key), Text(_value(base.get(key, "-"))), Text(_value(value), style="bold green"))
     if not values:
         table.add_row("(the base config itself)", "", "")
     return table

@@ -23,6 +23,9 @@ def train(
     ] = None,
     metric: Annotated[str, typer.Option(help="Metric that names the best epoch.")] = "valid_fpr@4",
     mode: Annotated[Literal["max", "min"], typer.Option(help="Which value of the metric is best.")] = "max",
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Threads. Default: all. A trial's number repeats its digits.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the folder's last checkpoint.")] = False,
 ) -> None:
     """Train one config and keep its best and last checkpoint.
@@ -38,11 +41,12 @@ def train(
         from otter_ray.train.check import check_config
         from otter_ray.train.run import run_training
 
-        check_config(loaded, metric=metric)
+        check_config(loaded)
         folder = folder or Path("runs") / loaded.name / datetime.now().strftime("%Y%m%d-%H%M%S")
         last = folder / "checkpoints" / "last.ckpt"
+        checkpoint = last if resume else None
         best = run_training(
-            loaded, folder, _print_epoch, metric=metric, mode=mode, checkpoint=last if resume else None
+            loaded, folder, _print_epoch, metric=metric, mode=mode, cpus=cpus, checkpoint=checkpoint
         )
         typer.echo(f"best checkpoint: {best}")
 

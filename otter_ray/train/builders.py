@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 
 from otter_ray.config import Component, Config
-from otter_ray.errors import ConfigError, Problem, TrainingError
+from otter_ray.errors import ConfigError, DataError, Problem, TrainingError
 from otter_ray.train.callbacks import EpochSetter
 from otter_ray.train.components import accepted, find_class
 from otter_ray.train.mixin import BaseMixin, state_dict_of
+
+WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "timeout", "multiprocessing_context")
 
 
 def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) -> Dataset[Any]:
@@ -29,7 +31,10 @@ def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) ->
             by name and the config does not give are passed on.
     """
     cls = find_class(section.name, "dataset", project)
-    dataset: Dataset[Any] = cls(**{**accepted(cls, facts), **section.options})
+    try:
+        dataset: Dataset[Any] = cls(**{**accepted(cls, facts), **section.options})
+    except (TypeError, ValueError) as exc:
+        raise DataError(f"{section.name} refuses its options in the config's dataset section: {exc}") from exc
     return dataset
 
 
@@ -60,6 +65,9 @@ def build_dataloader(
         filled["batch_size"] = batch_size
     workers = min(int(filled.get("num_workers", 0)), max(cpus - 1, 0))
     filled["num_workers"] = workers
+    if not workers:
+        # They speak of workers, and DataLoader refuses them without any.
+        filled = {key: value for key, value in filled.items() if key not in WORKER_OPTIONS}
     filled.setdefault("pin_memory", torch.cuda.is_available())
     if workers:
         # Workers decode and augment: one thread each, or they fight with the training step for cores.
@@ -81,7 +89,8 @@ def build_callback(section: Component, config: Config, folder: Path) -> Callback
     if options.get("unit_scale") == -1:
         options["unit_scale"] = config.common.batch_size
     if issubclass(cls, ModelCheckpoint):
-        options.setdefault("dirpath", str(folder / "checkpoints"))
+        # Apart from `best.ckpt` and `last.ckpt`, which the run itself keeps.
+        options.setdefault("dirpath", str(folder / "checkpoints" / "callback"))
     callback: Callback = cls(**options)
     return callback
 
@@ -99,27 +108,27 @@ def build_logger(config: Config, folder: Path) -> Logger | bool:
     return logger
 
 
-def build_trainer(config: Config, folder: Path, reporter: Callback, lone: bool = True) -> L.Trainer:
+def build_trainer(config: Config, folder: Path, reporter: Callback, standalone: bool = True) -> L.Trainer:
     """Lightning's Trainer as the config asks.
 
     Args:
         folder: the run's.
         reporter: told of each epoch; it keeps `best.ckpt` and `last.ckpt`.
-        lone: False inside a study, where progress bars, summaries and further checkpoints of the
+        standalone: False inside a study, where progress bars, summaries and further checkpoints of the
             config would only cost time and disk.
     """
     options = config.trainer.model_dump()
-    if not lone:
-        options["enable_progress_bar"] = False
+    if not standalone:
+        options |= {"enable_progress_bar": False, "devices": 1}
     options.setdefault("enable_model_summary", False)
     # The first validation of an untrained model proves little, and costs a trial's start.
     options.setdefault("num_sanity_val_steps", 0)
-    if options["accelerator"] == "cpu" and isinstance(options["devices"], Sequence | str):
-        # `devices: [0]` names a GPU; on a CPU Lightning counts processes.
+    if options["devices"] == "auto" or options["accelerator"] == "cpu":
+        # A run is one process so far; and `devices: [0]` names a GPU, where a CPU's processes are counted.
         options["devices"] = 1
     callbacks = [build_callback(section, config, folder) for section in config.callbacks]
-    if not lone:
-        callbacks = [callback for callback in callbacks if not _is_display(callback)]
+    if not standalone:
+        callbacks = [callback for callback in callbacks if not _is_for_users(callback)]
     logger = build_logger(config, folder)
     try:
         return L.Trainer(
@@ -134,7 +143,7 @@ def build_trainer(config: Config, folder: Path, reporter: Callback, lone: bool =
         raise ConfigError([config.problem("trainer", f"Lightning's Trainer refuses it: {exc}")]) from exc
 
 
-def _is_display(callback: Callback) -> bool:
+def _is_for_users(callback: Callback) -> bool:
     from lightning.pytorch.callbacks import ModelSummary
 
     return isinstance(callback, ProgressBar | ModelSummary | ModelCheckpoint)

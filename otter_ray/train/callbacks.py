@@ -73,6 +73,7 @@ class Reporter(Checkpoint):
     ) -> None:
         """Puts the epoch's metrics into the checkpoint, so that a file alone says what it is worth."""
         checkpoint["metric"], checkpoint["metrics"] = self.metric, _metrics(trainer)
+        checkpoint["device"] = pl_module.device.type
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from otter_ray.config import Component, Config
@@ -38,8 +39,8 @@ class Checker:
         self.gpus = gpus
         self._seen: dict[str, list[tuple[str, str]]] = {}
 
-    def problems(self, config: Config, metric: str | None = None) -> list[Problem]:
-        """Everything wrong with a config that the schema cannot see; `metric` is the study's."""
+    def problems(self, config: Config) -> list[Problem]:
+        """Everything wrong with a config that the schema cannot see."""
         try:
             load_project(config.project)
         except ConfigError as exc:
@@ -47,6 +48,8 @@ class Checker:
         found = [
             *self._components(config),
             *_accelerator(config, self.gpus),
+            *_not_yet(config),
+            *_trainer(config),
             *_plain(config, "trainer", L.Trainer, config.trainer.model_dump(), TRAINER_GIVEN),
             *_plain(
                 config, "dataloader.train_options", DataLoader, config.dataloader.train_options, ["dataset"]
@@ -56,7 +59,7 @@ class Checker:
             ),
         ]
         if not found:
-            found = [*self._model(config), *_monitors(config, metric)]
+            found = [*self._model(config), *_monitors(config)]
         return found
 
     def _components(self, config: Config) -> Iterator[Problem]:
@@ -80,9 +83,9 @@ class Checker:
         return self._seen[key]
 
 
-def check_config(config: Config, gpus: float | None = None, metric: str | None = None) -> None:
-    """Raises ConfigError with every problem found; `gpus` is this machine's number by default."""
-    problems = Checker(torch.cuda.device_count() if gpus is None else gpus).problems(config, metric)
+def check_config(config: Config) -> None:
+    """Raises ConfigError with every problem found, for a run on this machine."""
+    problems = Checker(torch.cuda.device_count()).problems(config)
     if problems:
         raise ConfigError(problems)
 
@@ -112,9 +115,8 @@ def _component(kind: str, section: Component, project: str) -> list[tuple[str, s
         cls = find_class(section.name, kind, project)
     except LookupError as exc:
         return [("name", str(exc.args[0]))]
-    below = "" if section.arguments != section.options else "options."
     wrong = [
-        (f"options.{name}" if name in section.options else below + name, message)
+        (f"options.{name}" if name in section.options else name, message)
         for name, message in unknown_arguments(cls, section.arguments).items()
     ]
     return wrong or _construct(kind, cls, section)
@@ -151,6 +153,43 @@ def _accelerator(config: Config, gpus: float) -> list[Problem]:
     return [config.problem("trainer.accelerator", message)]
 
 
+def _not_yet(config: Config) -> list[Problem]:
+    """Switches of Otter's configs that nothing here obeys yet: better refused than ignored."""
+    common = config.common
+    asked = {
+        "common.is_restore": common.is_restore,
+        "common.use_imagenet": common.use_imagenet,
+        "common.use_clip": common.use_clip,
+        "quantize": bool(config.quantize),
+    }
+    message = "is not supported yet. Set it to false, or leave it out."
+    return [config.problem(key, message) for key, is_asked in asked.items() if is_asked]
+
+
+def _trainer(config: Config) -> list[Problem]:
+    """Values that Lightning's Trainer, or the run itself, cannot work with."""
+    found = []
+    devices, interval = config.trainer.devices, config.trainer.val_check_interval
+    if (isinstance(devices, list) and len(devices) > 1) or (isinstance(devices, int) and devices > 1):
+        message = f"{devices} but a run is one process so far. Name one device; a study fills the others."
+        found.append(config.problem("trainer.devices", message))
+    if isinstance(interval, float) and interval and abs(1 / interval - round(1 / interval)) > 1e-6:
+        message = f"{interval} does not divide an epoch, which must end with a validation. Take 1 / n."
+        found.append(config.problem("trainer.val_check_interval", message))
+    return [*found, *_precision(config)]
+
+
+def _precision(config: Config) -> list[Problem]:
+    precision: Any = config.trainer.precision
+    try:
+        L.Trainer(precision=precision, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+    except ValueError as exc:
+        return [config.problem("trainer.precision", str(exc))]
+    except MisconfigurationException:
+        return []  # one that only a GPU has
+    return []
+
+
 def _build(config: Config) -> list[tuple[str, str]]:
     """Builds the model without memory for its weights; the loss with two classes where it asks the data."""
     if config.model.loss.arguments.get("num_classes") == -1:
@@ -163,8 +202,10 @@ def _build(config: Config) -> list[tuple[str, str]]:
     except LookupError as exc:
         return [("model.name", str(exc.args[0]))]
     try:
-        with torch.device("meta"):
-            cls(config)
+        with torch.device("meta"), torch.no_grad():
+            model = cls(config)
+            if config.onnx is not None:
+                model(*(torch.rand(2, *shape.shape[1:]) for shape in config.onnx.input_shape.values()))
     except ConfigError as exc:
         return [(problem.key, problem.message) for problem in exc.problems]
     except (LookupError, OtterError, ValueError, TypeError, RuntimeError) as exc:
@@ -172,7 +213,16 @@ def _build(config: Config) -> list[tuple[str, str]]:
     return []
 
 
-def _monitors(config: Config, metric: str | None) -> list[Problem]:
+def metric_problem(config: Config, metric: str) -> str:
+    """Why a study cannot be about `metric`, empty if it can: the gate must be able to measure it again."""
+    scored = getattr(find_class(config.model.name, "model", config.project), "SCORES", ())
+    if not scored or metric in scored:
+        return ""
+    rule = f"{config.model.name} scores {', '.join(scored)}."
+    return f"{metric!r} cannot be measured on an exported model. {rule}{did_you_mean(metric, scored)}"
+
+
+def _monitors(config: Config) -> list[Problem]:
     """Metrics that are waited for but never logged, where the model's class says what it logs."""
     try:
         logged = getattr(find_class(config.model.name, "model", config.project), "METRICS", ())
@@ -182,8 +232,6 @@ def _monitors(config: Config, metric: str | None) -> list[Problem]:
         f"callbacks.{index}.options.monitor": callback.options.get("monitor")
         for index, callback in enumerate(config.callbacks)
     }
-    if metric is not None:
-        monitored["study.metric"] = metric
     rule = f"It logs {', '.join(logged)}."
     return [
         config.problem(key, f"{config.model.name} never logs {name!r}. {rule}{did_you_mean(name, logged)}")

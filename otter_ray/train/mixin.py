@@ -29,9 +29,11 @@ class BaseMixin(_Base):
     Class attributes:
         METRICS: names that the model logs, so that a monitor of anything else is refused before the
             start; empty: not known.
+        SCORES: names that `score` gives: what a study can be about.
     """
 
     METRICS: tuple[str, ...] = ()
+    SCORES: tuple[str, ...] = ()
     config: Config
 
     def configure_optimizers(self) -> Any:
@@ -82,6 +84,10 @@ class BaseMixin(_Base):
     def score(self, outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Metrics of a whole validation set, from what the exported wrapper gives and the labels."""
         raise NotImplementedError(f"{type(self).__name__} must say how its outputs are scored")
+
+    def score_details(self) -> dict[str, Any]:
+        """What lies behind the last `score`, as plain data for a model's JSON; nothing by default."""
+        return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts the config, as plain data, beside the weights: a checkpoint is a model."""

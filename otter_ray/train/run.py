@@ -35,7 +35,7 @@ def run_training(
     metric: str = "valid_fpr@4",
     mode: str = "max",
     cpus: int | None = None,
-    lone: bool = True,
+    standalone: bool = True,
     checkpoint: Path | None = None,
 ) -> Path:
     """Trains a config and gives the path of its best checkpoint.
@@ -46,7 +46,7 @@ def run_training(
         report: called after each validated epoch; what it raises ends the run.
         metric, mode: which epoch is best.
         cpus: threads for torch, and the bound of the loaders' workers; None: all that there are.
-        lone: False inside a study (no progress bars, no summaries).
+        standalone: False inside a study (no progress bars, no summaries).
         checkpoint: of this run, to go on from; None: from fresh weights.
 
     Raises:
@@ -62,7 +62,7 @@ def run_training(
         config, train, valid = prepare(config, cpus)
         (folder / "config.yaml").write_text(to_yaml(config))
         reporter = Reporter(folder / "checkpoints", report, metric, mode)
-        trainer = build_trainer(config, folder, reporter, lone)
+        trainer = build_trainer(config, folder, reporter, standalone)
         with _honest_interrupt():
             trainer.fit(build_model(config), train, valid, ckpt_path=checkpoint, weights_only=True)
     best = folder / "checkpoints" / BEST

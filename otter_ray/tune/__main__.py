@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ import typer
 
 from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit
 from otter_ray.config import Config, Space, load_config, load_space
+from otter_ray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,18 +63,46 @@ def tune(
     given, 130 interrupted.
     """
     with honest_exit():
-        loaded = load_config(config, sets or [])
-        searched = load_space(space or loaded.name)
+        loaded, searched = load_both(config, space, sets or [])
         if trials is not None:
             searched = searched.with_trials(trials)
         if dry_run:
             _dry_run(loaded, searched, samples)
             return
+        code = _study(loaded, searched, Choice(runs, name, resume), address, export_on_interrupt)
+    raise typer.Exit(code)
+
+
+def load_both(config: str, space: str | None, sets: list[str]) -> tuple[Config, Space]:
+    """The config and its search space; raises ConfigError with the problems of both."""
+    problems: list[Problem] = []
+    loaded, searched = None, None
+    try:
+        loaded = load_config(config, sets)
+    except ConfigError as exc:
+        problems += exc.problems
+    try:
+        searched = load_space(space or Path(config).stem)
+    except ConfigError as exc:
+        problems += exc.problems
+    if loaded is None or searched is None:
+        raise ConfigError(problems)
+    return loaded, searched
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which study is meant."""
+
+    runs: Path
+    name: str | None
+    resume: bool
+
+    def folder(self, config: str) -> StudyFolder:
+        """Its folder: a new one, or the one to go on with. Raises StudyError."""
         from otter_ray.tune.folder import create_folder, open_folder
 
-        choose_folder = partial(open_folder if resume else create_folder, runs, loaded.name, name)
-        code = _study(loaded, searched, choose_folder, address, export_on_interrupt)
-    raise typer.Exit(code)
+        return (open_folder if self.resume else create_folder)(self.runs, config, self.name)
 
 
 def _dry_run(config: Config, space: Space, samples: int) -> None:
@@ -82,75 +110,57 @@ def _dry_run(config: Config, space: Space, samples: int) -> None:
 
     from otter_ray.tune.dry_run import show_plan
 
-    show_plan(config, space, samples, Console())
+    show_plan(config, space, samples, Console(markup=False, highlight=False, soft_wrap=True))
 
 
-def _study(
-    config: Config,
-    space: Space,
-    choose_folder: Callable[[], StudyFolder],
-    address: str | None,
-    export: bool | None,
-) -> int:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+def _study(config: Config, space: Space, choice: Choice, address: str | None, export: bool | None) -> int:
     from rich.console import Console
 
     from otter_ray.tune import run
     from otter_ray.tune.check import check_study, local_node
-    from otter_ray.tune.folder import open_study, write_environment
+    from otter_ray.tune.folder import sole_driver
     from otter_ray.tune.plan import make_plan
-    from otter_ray.tune.prepare import prepare_data
 
-    console = Console()
-    if address is None:
-        node = local_node()
-        check_study(config, space, node.gpus)
-        make_plan(space.study, [node])
-    else:
-        run.refuse_silence(address)
-        check_study(config, space, gpus=float("inf"))
-    folder = choose_folder()
-    prepare_data(config, folder, console)
-    study = open_study(folder, space.study, run.build_sampler(space.study, config.common.seed))
-    search = run.Search(config, space, folder, study)
-    search.refuse_changes()
-    write_environment(folder)
-    console.print(f"study: {folder.path}", highlight=False, soft_wrap=True)
-    complete = _run_trials(search, address, console)
-    if not complete and not _wants_export(export):
-        console.print(
-            f"interrupted; finished trials are kept. Go on with --name {folder.name} --resume",
-            highlight=False,
-            soft_wrap=True,
-        )
-        return INTERRUPTED
-    outcome = run.export_winner(search)
-    _print_outcome(console, outcome, config, space)
-    if outcome.exported is None:
-        return FAILED
-    return 0 if complete else INTERRUPTED
+    # What users named may hold brackets, which are no markup.
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with ExitStack() as stack:
+        dashboard = stack.enter_context(run.ray_session(address)) if address else None
+        nodes = run.cluster_nodes() if address else [local_node()]
+        check_study(config, space, sum(node.gpus for node in nodes))
+        make_plan(space.study, nodes)
+        folder = choice.folder(config.name)
+        stack.enter_context(sole_driver(folder))
+        with run.removed_if_unused(folder):
+            search = run.prepare(config, space, folder, console)
+        console.print(f"study: {folder.path}")
+        if (left := search.trials_left()) > 0:
+            dashboard = dashboard or stack.enter_context(run.ray_session(None))
+            plan = make_plan(space.with_trials(left).study, run.cluster_nodes())
+            console.print(f"plan: {plan}")
+            if plan.idle_gpus:
+                console.print(f"warning: {plan.idle_gpus}", style="yellow")
+            if dashboard:
+                console.print(f"dashboard: http://{dashboard}")
+            run.run_trials(search, plan, console)
+    return _finish(search, console, export)
 
 
-def _run_trials(search: Search, address: str | None, console: Console) -> bool:
-    """Runs the trials that are still to be run; False: interrupted."""
+def _finish(search: Search, console: Console, export: bool | None) -> int:
+    """Exports the winner, unless the search was interrupted and nobody wants that; gives the exit code."""
     from otter_ray.tune import run
-    from otter_ray.tune.plan import make_plan
-    from otter_ray.tune.progress import ProgressLines
-    from otter_ray.tune.searcher import take_up
 
-    options = search.space.study
-    left = options.num_trials - take_up(search.study)
-    if left <= 0:
-        return True
-    with run.ray_session(address) as dashboard:
-        plan = make_plan(search.space.with_trials(left).study, run.cluster_nodes())
-        console.print(f"plan: {plan}", highlight=False, soft_wrap=True)
-        if plan.idle_gpus:
-            console.print(f"[yellow]warning:[/] {plan.idle_gpus}", highlight=False, soft_wrap=True)
-        if dashboard:
-            console.print(f"dashboard: http://{dashboard}", highlight=False)
-        lines = ProgressLines(console, options, search.config.trainer.max_epochs, plan.trials)
-        return run.run_trials(search, plan, [lines])
+    interrupted = search.trials_left() > 0
+    if interrupted:
+        console.print(
+            f"interrupted; finished trials are kept. Go on with --name {search.folder.name} --resume"
+        )
+        if not (search.has_winner() and _wants_export(export)):
+            return INTERRUPTED
+    outcome = run.export_winner(search)
+    _print_outcome(console, outcome, search.config, search.space)
+    if interrupted:
+        return INTERRUPTED
+    return 0 if outcome.exported else FAILED
 
 
 def _wants_export(export: bool | None) -> bool:
@@ -165,15 +175,14 @@ def _print_outcome(console: Console, outcome: Outcome, config: Config, space: Sp
     metric, mode = space.study.metric, space.study.mode
     console.print(trials_table(outcome.rows, metric, mode))
     for line in [*outcome_lines(outcome.rows, metric, mode), *outcome.rejected]:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
     if outcome.winner is None or outcome.exported is None:
-        console.print("[red]no trial gave a model that passed the gate[/]")
+        console.print("no trial gave a model that passed the gate", style="red")
         return
     values = outcome.winner.values
-    base = {key: config.get(key) for key in values if config.has(key)}
-    console.print(values_table(values, base))
-    console.print(str(outcome.exported.gate), highlight=False, soft_wrap=True)
-    console.print(f"[bold]onnx: {outcome.exported.onnx}[/]", highlight=False, soft_wrap=True)
+    console.print(values_table(values, {key: config.get(key) for key in values if config.has(key)}))
+    console.print(outcome.exported.gate)
+    console.print(f"onnx: {outcome.exported.onnx}", style="bold")
 
 
 if __name__ == "__main__":

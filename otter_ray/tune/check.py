@@ -7,8 +7,9 @@ import torch
 from otter_ray.config import Config, Space, check_space
 from otter_ray.errors import ConfigError, Problem
 from otter_ray.train.builders import available_cpus
-from otter_ray.train.check import ACCELERATORS_WITH_GPU, Checker
+from otter_ray.train.check import ACCELERATORS_WITH_GPU, Checker, metric_problem
 from otter_ray.tune.plan import Node
+from otter_ray.tune.sampler import build_sampler
 
 
 def check_study(config: Config, space: Space, gpus: float) -> None:
@@ -20,18 +21,28 @@ def check_study(config: Config, space: Space, gpus: float) -> None:
     Raises:
         ConfigError: every problem found, each once.
     """
-    problems = [*check_space(space, config), *_gpu_share(config, space)]
+    problems = [*check_space(space, config), *_gpu_share(config, space), *_searches_its_length(space)]
     if problems:
         raise ConfigError(problems)
+    build_sampler(space.study, config.common.seed)
     checker = Checker(gpus)
-    problems = checker.problems(config, space.study.metric)
+    problems = checker.problems(config)
     if not problems:
+        if message := metric_problem(config, space.study.metric):
+            raise ConfigError([space.problem("study.metric", message)])
         for values in space.branches(config):
             problems += [
                 _in_space(problem, space, values) for problem in checker.problems(config.with_values(values))
             ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _searches_its_length(space: Space) -> list[Problem]:
+    message = "cannot be searched: ASHA's rungs are epochs, and a trial of another length has others."
+    return [
+        parameter.problem(message) for parameter in space.parameters if "trainer.max_epochs" in parameter.keys
+    ]
 
 
 def _gpu_share(config: Config, space: Space) -> list[Problem]:

@@ -7,17 +7,23 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import unified_diff
 from importlib import metadata
 from pathlib import Path
 
 import optuna
+import yaml
+from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from otter_ray.config import StudyOptions
+from otter_ray.config import Config, Space, StudyOptions, to_yaml
 from otter_ray.errors import StudyError
+from otter_ray.tune.sampler import build_sampler
 
 PACKAGES = (
     "albumentations", "lightning", "numpy", "onnx", "onnxruntime", "optuna", "otter_ray", "pyarrow",
@@ -54,16 +60,16 @@ def create_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
     """
     name = name or datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = StudyFolder((runs / config / name).absolute())
-    if folder.journal.exists():
+    try:
+        folder.path.mkdir(parents=True)
+        (folder.path / "trials").mkdir()
+    except FileExistsError as exc:
+        if not folder.path.is_dir():
+            raise StudyError(f"{folder.path} cannot be made: {exc}. Give another --runs.") from exc
         raise StudyError(
             f"study {name!r} exists in {folder.path.parent}. Go on from where it was with --resume, "
             f"or choose another --name."
-        )
-    try:
-        (folder.path / "trials").mkdir(parents=True, exist_ok=True)
-        probe = folder.path / ".writable"
-        probe.touch()
-        probe.unlink()
+        ) from exc
     except OSError as exc:
         raise StudyError(f"{folder.path} cannot be written: {exc}. Give another --runs.") from exc
     return folder
@@ -83,18 +89,59 @@ def open_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
     return StudyFolder((runs / config / (name or names[-1])).absolute())
 
 
-def open_study(
-    folder: StudyFolder, options: StudyOptions, sampler: optuna.samplers.BaseSampler
-) -> optuna.Study:
+@contextmanager
+def sole_driver(folder: StudyFolder) -> Iterator[None]:
+    """Holds the study for this process.
+
+    Raises:
+        StudyError: another process runs it.
+    """
+    lock = FileLock(folder.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as exc:
+        raise StudyError(
+            f"study {folder.name} is running in another process. Wait for it, or end it."
+        ) from exc
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def keep_or_compare(folder: StudyFolder, config: Config, space: Space) -> None:
+    """Keeps config and space in a new study's folder.
+
+    Raises:
+        StudyError: a resumed study began with others; its curves would not be comparable.
+    """
+    texts = {"config.yaml": to_yaml(config), "space.yaml": yaml.safe_dump(space.to_dict(), sort_keys=False)}
+    for name, text in texts.items():
+        path = folder.path / name
+        if not path.exists():
+            path.write_text(text)
+        elif path.read_text() != text:
+            changed = unified_diff(path.read_text().splitlines(), text.splitlines(), "then", "now", "", "", 0)
+            raise StudyError(
+                f"study {folder.name} began with another {name.removesuffix('.yaml')}:\n"
+                + "\n".join(changed)
+                + "\nUndo the change, or start a new study with another --name."
+            )
+
+
+def open_study(folder: StudyFolder, options: StudyOptions, seed: int = 0) -> optuna.Study:
     """The Optuna study in the folder's journal, made at first use. Optuna keeps its own log quiet."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(folder.journal)))
+    # A folder may have been renamed since: the journal knows its only study's name.
+    names = optuna.get_all_study_names(storage)
     study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder.journal))),
-        sampler=sampler,
-        study_name=folder.name,
+        storage=storage,
+        study_name=names[0] if names else folder.name,
         direction="maximize" if options.mode == "max" else "minimize",
         load_if_exists=True,
     )
+    study.sampler = build_sampler(options, seed, len(study.get_trials(deepcopy=False)))
     study.set_user_attr("metric", options.metric)
     return study
 

@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from otter_ray.config import StudyOptions
-from otter_ray.tune.searcher import BASE, EPOCH, ERROR, NUMBER, VALUES
+from otter_ray.tune.keys import BASE, EPOCH, ERROR, NUMBER, VALUES
 
 
 class ProgressLines(Callback):  # type: ignore[misc]
@@ -37,13 +37,13 @@ class ProgressLines(Callback):  # type: ignore[misc]
         """One epoch, or the failure, of one trial."""
         number = trial.config[NUMBER]
         if ERROR in result:
-            self._print(trial, f"[red]failed: {result[ERROR]}[/] (its log.txt says more)")
+            self._print(trial, f"failed: {result[ERROR]} (its log.txt says more)", "red")
             return
         value = result[self.metric]
         if self.best is None or self.sign * value > self.sign * self.best[0]:
             self.best = value, number
         stopped = result.get("done") and result[EPOCH] < self.max_epochs
-        ending = " [dim]stopped[/]" if stopped else ""
+        ending = "  stopped" if stopped else ""
         best, whose = self.best
         self._print(
             trial,
@@ -59,8 +59,8 @@ class ProgressLines(Callback):  # type: ignore[misc]
         """Nothing: Tune pickles its callbacks and we never read them back; a console cannot be pickled."""
         return {}
 
-    def _print(self, trial: Trial, text: str) -> None:
+    def _print(self, trial: Trial, text: str, style: str | None = None) -> None:
         minutes, seconds = divmod(int(time.perf_counter() - self.started), 60)
         name = "base" if trial.config[VALUES] == BASE else f"{trial.config[NUMBER]:4d}"
         where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}"
-        self.console.print(f"{where}  {text}", highlight=False, soft_wrap=True)
+        self.console.print(f"{where}  {text}", style=style)

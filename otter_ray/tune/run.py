@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +13,17 @@ from functools import partial
 from typing import Any
 
 import optuna
+from rich.console import Console
 
-from otter_ray.config import Config, Space, StudyOptions, to_yaml
-from otter_ray.errors import ExportError, StudyError
+from otter_ray.config import Config, Space, to_yaml
+from otter_ray.errors import OtterError, StudyError
 from otter_ray.export.run import Exported, export_checkpoint
 from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
-from otter_ray.tune.folder import StudyFolder
+from otter_ray.train.builders import available_cpus
+from otter_ray.tune.folder import StudyFolder, keep_or_compare, open_study, write_environment
 from otter_ray.tune.plan import Node, Plan
+from otter_ray.tune.prepare import prepare_data
+from otter_ray.tune.requeue import requeue_interrupted
 
 # Tune writes logs and pickles of its own, which nobody reads: the journal is the truth. Its strict check
 # of metrics would end a study over one trial that failed before its first epoch. A trial that is stopped
@@ -36,7 +39,8 @@ TUNE_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
 SLOT_ENVIRONMENT = {
-    "NO_ALBUMENTATIONS_UPDATE": "1",
+    # A slot without a share of a GPU is to see none: Ray leaves them all visible otherwise.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 CACHE = "OTTER_RAY_CACHE"
@@ -59,18 +63,6 @@ class Outcome:
     rejected: list[str]
 
 
-def build_sampler(options: StudyOptions, seed: int) -> optuna.samplers.BaseSampler:
-    """The study's Optuna sampler, seeded by the config's seed unless its options name one."""
-    cls = getattr(optuna.samplers, options.sampler.name)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler: optuna.samplers.BaseSampler = cls(**{"seed": seed, **options.sampler.options})
-    except (TypeError, ValueError) as exc:
-        raise StudyError(f"study.sampler.options: {options.sampler.name} refuses them: {exc}") from exc
-    return sampler
-
-
 @contextmanager
 def ray_session(address: str | None) -> Iterator[str | None]:
     """Connects to a Ray, or starts one of this machine's own; gives the dashboard's address, if any.
@@ -82,11 +74,14 @@ def ray_session(address: str | None) -> Iterator[str | None]:
         os.environ.setdefault(key, value)
     import ray
 
+    if address is not None:
+        _refuse_silence(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
         # "local": without an address ray.init would join any Ray that runs on this machine. The processes
         # of a Ray of our own inherit the environment; a runtime_env would only slow their start.
         options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+        options["num_cpus"] = available_cpus()
     else:
         slot = {key: os.environ[key] for key in (*SLOT_ENVIRONMENT, CACHE) if key in os.environ}
         options |= {"address": address, "runtime_env": {"env_vars": slot}}
@@ -100,7 +95,7 @@ def ray_session(address: str | None) -> Iterator[str | None]:
         ray.shutdown()
 
 
-def refuse_silence(address: str) -> None:
+def _refuse_silence(address: str) -> None:
     """Knocks at `host:port` first: with nobody there, ray.init waits for minutes and ends the process."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
@@ -131,24 +126,47 @@ class Search:
     folder: StudyFolder
     study: optuna.Study
 
-    def refuse_changes(self) -> None:
-        """Keeps the study's own config.yaml. Raises StudyError where it is another than today's config."""
-        path, text = self.folder.path / "config.yaml", to_yaml(self.config)
-        if not path.exists():
-            path.write_text(text)
-        elif path.read_text() != text:
-            raise StudyError(
-                f"the config is not the one that study {self.folder.name} began with ({path}). "
-                "Undo the change, or start a new study with another --name."
-            )
+    def trials_left(self) -> int:
+        """Trials still to be run; those that were broken off are put into the queue again."""
+        return self.space.study.num_trials - requeue_interrupted(self.study)
+
+    def has_winner(self) -> bool:
+        """Whether any trial has a value."""
+        return bool(rank(read_rows(self.study), self.space.study.mode))
 
 
-def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
-    """Runs the trials; gives whether all of them were run (False: interrupted)."""
+def prepare(config: Config, space: Space, folder: StudyFolder, console: Console) -> Search:
+    """Everything that is done once before the trials start.
+
+    Raises:
+        DataError: the data of the config, or of a branch of the space, cannot be used.
+        StudyError: the study began with another config or space.
+    """
+    keep_or_compare(folder, config, space)
+    prepare_data(config, space, folder, console)
+    study = open_study(folder, space.study, config.common.seed)
+    write_environment(folder)
+    return Search(config, space, folder, study)
+
+
+@contextmanager
+def removed_if_unused(folder: StudyFolder) -> Iterator[None]:
+    """Takes a new study's folder away again where the preparation fails: the name stays free."""
+    try:
+        yield
+    except BaseException:
+        if not folder.journal.exists():
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+
+
+def run_trials(search: Search, plan: Plan, console: Console) -> None:
+    """Runs the trials that the plan counts; returns early on Ctrl-C."""
     from ray import tune
 
+    from otter_ray.tune.progress import ProgressLines
     from otter_ray.tune.scheduler import build_scheduler
-    from otter_ray.tune.searcher import OptunaBridge, take_up
+    from otter_ray.tune.searcher import OptunaBridge
     from otter_ray.tune.trial import TrialSetup, run_trial
 
     config, space, folder = search.config, search.space, search.folder
@@ -162,6 +180,7 @@ def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
         cwd=os.getcwd(),
     )
     bridge = OptunaBridge(search.study, space, config)
+    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
     resources = tune.PlacementGroupFactory([{"CPU": plan.cpus, "GPU": plan.gpus}])
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
@@ -175,12 +194,11 @@ def run_trials(search: Search, plan: Plan, callbacks: list[Any]) -> bool:
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=tune.RunConfig(name=folder.name, storage_path=scratch, verbose=0, callbacks=callbacks),
+            run_config=tune.RunConfig(name=folder.name, storage_path=scratch, verbose=0, callbacks=[lines]),
         )
         tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return take_up(search.study) >= space.study.num_trials
 
 
 def export_winner(search: Search) -> Outcome:
@@ -193,7 +211,7 @@ def export_winner(search: Search) -> Outcome:
         trial = folder.trial(row.number)
         try:
             exported = export_checkpoint(trial / "checkpoints" / "best.ckpt", folder.path)
-        except ExportError as exc:
+        except OtterError as exc:
             rejected.append(f"trial {row.number} ({row.value:.4f}) failed the gate: {exc}")
             continue
         shutil.copyfile(trial / "checkpoints" / "best.ckpt", folder.path / "best.ckpt")

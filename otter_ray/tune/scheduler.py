@@ -12,7 +12,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from otter_ray.config import StudyOptions
-from otter_ray.tune.searcher import BASE, EPOCH, ERROR, VALUES, OptunaBridge
+from otter_ray.tune.keys import BASE, EPOCH, ERROR, VALUES
+from otter_ray.tune.searcher import OptunaBridge
 
 
 class _Recorded:

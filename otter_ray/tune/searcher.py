@@ -16,12 +16,7 @@ from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
 from otter_ray.config import Config, Space
-
-# The base config's trial is the one that changes nothing.
-BASE: dict[str, Any] = {}
-# Keys of what a trial is given and of what it reports.
-NUMBER, VALUES, EPOCH, ERROR, METRICS = "number", "values", "epoch", "error", "metrics/"
-INTERRUPTED = "interrupted"
+from otter_ray.tune.keys import BASE, EPOCH, ERROR, METRICS, NUMBER, VALUES
 
 
 class OptunaBridge(Searcher):  # type: ignore[misc]
@@ -98,20 +93,6 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher, but the journal is the state and no pickle is read back."""
         return {}
-
-
-def take_up(study: optuna.Study) -> int:
-    """Makes a study that was broken off ready to go on; gives how many of its trials have ended.
-
-    Trials that were running when it broke off are marked so, and put into the queue again.
-    """
-    for frozen in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-        trial = Trial(study, frozen._trial_id)
-        trial.set_user_attr(ERROR, INTERRUPTED)
-        study.tell(trial, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params, user_attrs={VALUES: trial.user_attrs[VALUES]})
-    ended = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL])
-    return sum(trial.user_attrs.get(ERROR) != INTERRUPTED for trial in ended)
 
 
 def _failure(running: _Running, result: Mapping[str, Any], error: bool) -> str:

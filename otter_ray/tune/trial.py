@@ -19,7 +19,7 @@ from typing import Any
 
 from otter_ray.config import Config
 from otter_ray.errors import OtterError, TrainingError
-from otter_ray.tune.searcher import EPOCH, ERROR, METRICS, NUMBER, VALUES
+from otter_ray.tune.keys import EPOCH, ERROR, METRICS, NUMBER, VALUES
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
     from ray import tune
 
     started = time.perf_counter()
-    # Paths in the config are relative to where the study was started, and Tune moves its actors elsewhere.
-    os.chdir(setup.cwd)
     folder = Path(setup.trials) / f"{assignment[NUMBER]:04d}"
     folder.mkdir(parents=True, exist_ok=True)
     host = socket.gethostname()
@@ -51,11 +49,35 @@ def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
 
     with _log_to(folder / "log.txt"):
         try:
+            # Paths in the config are relative to where the study was started.
+            os.chdir(setup.cwd)
             _launch(setup, assignment, folder, report)
         except Exception as exc:
             traceback.print_exc()
             message = str(exc) if isinstance(exc, OtterError) else f"{type(exc).__name__}: {exc}"
             report({ERROR: message.splitlines()[0] if message else type(exc).__name__})
+            if _is_beyond_repair(exc):
+                raise
+        finally:
+            _free_memory()
+
+
+def _is_beyond_repair(exc: Exception) -> bool:
+    """Whether CUDA itself failed: every later call in this process would, so Ray is to replace it."""
+    import torch
+
+    return isinstance(exc, torch.AcceleratorError)
+
+
+def _free_memory() -> None:
+    """Gives the trial's memory back to the GPU, which other slots may share."""
+    import gc
+
+    import torch
+
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _launch(setup: TrialSetup, assignment: Mapping[str, Any], folder: Path, report: Any) -> None:
@@ -82,7 +104,7 @@ def _launch(setup: TrialSetup, assignment: Mapping[str, Any], folder: Path, repo
             metric=setup.metric,
             mode=setup.mode,
             cpus=setup.cpus,
-            lone=False,
+            standalone=False,
         )
 
     TorchTrainer(train_loop, scaling_config=ScalingConfig(num_workers=0)).fit()

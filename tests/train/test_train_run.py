@@ -45,7 +45,7 @@ def told(short, tmp_path, monkeypatch):
 
 def trained(config, folder, **options):
     reports = []
-    run_training(config, folder, reports.append, cpus=1, lone=False, **options)
+    run_training(config, folder, reports.append, cpus=1, standalone=False, **options)
     return reports
 
 
@@ -136,7 +136,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(short, tmp_path):
         raise RuntimeError("enough")
 
     with pytest.raises(RuntimeError, match="enough"):
-        run_training(short, tmp_path / "half", stop, cpus=1, lone=False)
+        run_training(short, tmp_path / "half", stop, cpus=1, standalone=False)
     last = tmp_path / "half" / "checkpoints" / "last.ckpt"
     assert last.is_file()
     assert last.with_name("best.ckpt").is_file()
@@ -205,7 +205,7 @@ def test_ctrl_c_is_not_an_exit(short, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_training(short, tmp_path, interrupt, cpus=1, lone=False)
+        run_training(short, tmp_path, interrupt, cpus=1, standalone=False)
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 

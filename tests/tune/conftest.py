@@ -31,6 +31,8 @@ class Command:
             cwd=folder, env={**os.environ, "COLUMNS": "200"}, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+        # Two slots on every machine: a study of six trials is not over before it is interrupted.
+        os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[:2])
         self.output = ""
 
     def read_until(self, text):

@@ -6,8 +6,10 @@ import pytest
 from optuna.trial import TrialState
 
 from otter_ray.report.rows import rank, read_rows
+from otter_ray.tune.keys import INTERRUPTED
+from otter_ray.tune.requeue import requeue_interrupted
 from otter_ray.tune.scheduler import build_scheduler
-from otter_ray.tune.searcher import INTERRUPTED, OptunaBridge, take_up
+from otter_ray.tune.searcher import OptunaBridge
 
 METRIC = "valid_fpr@4"
 
@@ -117,7 +119,7 @@ def test_an_interrupted_trial_runs_again_with_its_values(driver, study, demo):
     driver.run([0.5, 0.5, 0.5, 0.5])
     broken = driver.start()
     driver.bridge.on_trial_complete(broken.trial_id, {"epoch": 1, METRIC: 0.4})
-    assert take_up(study) == 1
+    assert requeue_interrupted(study) == 1
     assert read_rows(study)[1].error == INTERRUPTED
     again = Driver(study, *demo).start()
     assert again.config["values"] == broken.config["values"]
@@ -126,7 +128,7 @@ def test_an_interrupted_trial_runs_again_with_its_values(driver, study, demo):
 def test_a_killed_driver_loses_nothing(driver, study, demo):
     """Trials left RUNNING by a SIGKILL go back into the queue; the base config stays the base."""
     base, other = driver.start(), driver.start()
-    assert take_up(study) == 0
+    assert requeue_interrupted(study) == 0
     resumed = Driver(study, *demo)
     assert [resumed.start().config["values"] for _ in range(2)] == [
         base.config["values"],

@@ -25,7 +25,7 @@ def reopened(tiny_config):
 
     def reopen(path):
         space, folder = load_space("demo"), StudyFolder(path)
-        return Search(tiny_config, space, folder, open_study(folder, space.study, None))
+        return Search(tiny_config, space, folder, open_study(folder, space.study))
 
     return reopen
 
@@ -79,7 +79,7 @@ def test_training_best_yaml_repeats_the_winner(searched, reopened, tmp_path):
     curve = []
     config = load_config(str(folder / "best.yaml"))
     run_training(
-        config, tmp_path, lambda epoch: curve.append(epoch.metrics["valid_fpr@4"]), cpus=1, lone=False
+        config, tmp_path, lambda epoch: curve.append(epoch.metrics["valid_fpr@4"]), cpus=1, standalone=False
     )
     assert curve[: winner.epochs] == winner.curve
 
@@ -123,7 +123,9 @@ def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tiny_sets, re
     }
     (tmp_path / "breaking.yaml").write_text(yaml.safe_dump(space))
     arguments = [
-        *tiny_sets(**{"optimizer.options.lr": 1e-3}),
+        *tiny_sets,
+        "--set",
+        "optimizer.options.lr=1e-3",
         "--space",
         tmp_path / "breaking.yaml",
         "--name",

@@ -1,0 +1,14 @@
+"""Names of what a trial is given, of what it reports, and of what Optuna keeps about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Given to a trial: its number, and the dotted values that it changes in the base config.
+NUMBER, VALUES = "number", "values"
+# The base config's trial is the one that changes nothing.
+BASE: dict[str, Any] = {}
+# Reported by a trial: epochs done, from 1; why it failed; the prefix of everything that was logged.
+EPOCH, ERROR, METRICS = "epoch", "error", "metrics/"
+# The error of a trial that was broken off and waits to be run again.
+INTERRUPTED = "interrupted"
