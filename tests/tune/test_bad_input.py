@@ -23,7 +23,7 @@ def refused(tmp_path, monkeypatch):
         result = CliRunner().invoke(app, [*map(str, arguments)])
         assert result.exit_code == 2, (result.output, result.exception)
         assert "Traceback" not in result.output
-        assert not list(tmp_path.rglob("study.journal"))
+        assert not list(tmp_path.glob("runs/*/*"))
         return result.output
 
     return run
@@ -73,6 +73,8 @@ def test_a_mistake_in_the_command(refused, arguments, words):
             {},
             ["CosFce", "CosFace"],
         ),
+        (LR, {"metric": "loss", "mode": "min"}, ["space.yaml", "loss", "valid_fpr@4"]),
+        (LR, {"sampler": {"name": "TPESampler", "options": {"sed": 1}}}, ["sed", "TPESampler"]),
         (LR, {"metric": "valid_fpr"}, ["valid_fpr", "valid_fpr@4"]),
         (
             LR,
@@ -112,6 +114,19 @@ def test_all_problems_come_at_once(refused):
         "demo", "--set", "trainer.max_epochs=0", "--set", "optimizer.nme=x", "--set", "common.seed=a"
     )
     assert all(key in message for key in ("trainer.max_epochs", "optimizer.nme", "common.seed"))
+
+
+def test_config_and_space_are_told_together(refused, tmp_path):
+    space = space_file(tmp_path, {"optimizer.options.lr": {"type": "float", "low": 1, "high": 0.1}})
+    message = refused("demo", "--space", space, "--set", "trainer.max_epochs=0")
+    assert "trainer.max_epochs" in message
+    assert "space.yaml" in message
+
+
+def test_a_branch_with_impossible_data_is_refused(refused, tiny_sets, tmp_path):
+    key = "dataset.train_options.options.augmentation"
+    space = space_file(tmp_path, {key: {"type": "categorical", "choices": ["default", "captur"]}})
+    assert "captur" in refused("demo", *tiny_sets, "--space", space)
 
 
 def test_the_dry_run_starts_nothing(tmp_path, monkeypatch):

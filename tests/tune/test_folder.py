@@ -1,12 +1,22 @@
+import dataclasses
 import json
+import os
 
 import pyarrow.parquet as pq
 import pytest
 
-from otter_ray.config import StudyOptions
+from otter_ray.config import StudyOptions, load_config, load_space
 from otter_ray.errors import StudyError
 from otter_ray.report.rows import TrialRow, rank, write_parquet
-from otter_ray.tune.folder import create_folder, open_folder, open_study, write_environment
+from otter_ray.tune.folder import (
+    StudyFolder,
+    create_folder,
+    keep_or_compare,
+    open_folder,
+    open_study,
+    sole_driver,
+    write_environment,
+)
 
 
 def make(runs, name):
@@ -30,11 +40,49 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 def test_resuming_takes_the_newest_and_lists_what_there_is(tmp_path):
     make(tmp_path, "first")
     newest = make(tmp_path, "second")
+    os.utime(newest.journal, (2e9, 2e9))
     assert open_folder(tmp_path, "demo", None).path == newest.path
     with pytest.raises(StudyError, match="There are: first, second"):
         open_folder(tmp_path, "demo", "third")
     with pytest.raises(StudyError, match="none yet"):
         open_folder(tmp_path, "other", None)
+
+
+def test_a_resumed_study_must_be_the_same_search(tmp_path):
+    folder, config, space = make(tmp_path, "first"), load_config("demo"), load_space("demo")
+    keep_or_compare(folder, config, space)
+    keep_or_compare(folder, config, space.with_trials(99))
+    with pytest.raises(StudyError, match=r"another config:(.|\n)*-.*lr: 0.003(.|\n)*\+.*lr: 0.5"):
+        keep_or_compare(folder, config.with_values({"optimizer.options.lr": 0.5}), space)
+    narrower = dataclasses.replace(space, parameters=space.parameters[:2])
+    with pytest.raises(StudyError, match=r"another space:(.|\n)*model.loss.options.m"):
+        keep_or_compare(folder, config, narrower)
+
+
+def test_a_study_has_one_driver(tmp_path):
+    folder = make(tmp_path, "first")
+    with (
+        sole_driver(folder),
+        pytest.raises(StudyError, match="running in another process"),
+        sole_driver(folder),
+    ):
+        pass
+    with sole_driver(folder):
+        pass
+
+
+def test_a_resumed_study_draws_other_random_numbers(tmp_path):
+    options = StudyOptions(sampler={"name": "RandomSampler"})
+    folder = create_folder(tmp_path, "demo", "first")
+    first = open_study(folder, options).ask().suggest_float("x", 0, 1)
+    assert open_study(folder, options).ask().suggest_float("x", 0, 1) != first
+
+
+def test_a_renamed_study_is_still_one_study(tmp_path):
+    folder = make(tmp_path, "first")
+    open_study(folder, StudyOptions()).ask()
+    moved = StudyFolder(folder.path.rename(tmp_path / "moved"))
+    assert len(open_study(moved, StudyOptions()).trials) == 1
 
 
 def test_the_environment_is_written_down(tmp_path):

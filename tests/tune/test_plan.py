@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
-from otter_ray.config import StudyOptions
-from otter_ray.errors import StudyError
+from otter_ray.config import StudyOptions, load_config, load_space
+from otter_ray.errors import ConfigError, StudyError
+from otter_ray.tune.check import check_study
 from otter_ray.tune.plan import Node, make_plan
 
 
@@ -47,3 +50,15 @@ def test_what_can_never_fit_is_refused_with_the_numbers():
 def test_several_workers_a_trial_are_refused():
     with pytest.raises(StudyError, match="workers_per_trial is 2"):
         make_plan(options(workers_per_trial=2), [Node(8)])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path("search_spaces").glob("*.yaml")))
+def test_every_shipped_space_fits_its_config(name):
+    check_study(load_config(name), load_space(name), gpus=0)
+
+
+def test_the_number_of_epochs_cannot_be_searched(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text("parameters:\n  trainer.max_epochs: {type: int, low: 2, high: 8}\n")
+    with pytest.raises(ConfigError, match=r"space.yaml:2: trainer.max_epochs: .*rungs are epochs"):
+        check_study(load_config("demo"), load_space(str(path)), gpus=0)
