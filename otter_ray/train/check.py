@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, OtterError, Problem, did_you_mean
 from otter_ray.train.components import find_class, load_project, unknown_arguments
+from otter_ray.train.quiet import quiet
 
 ACCELERATORS_WITH_GPU = ("gpu", "cuda")
 # Arguments of Lightning's Trainer that `build_trainer` gives.
@@ -59,7 +60,9 @@ class Checker:
             ),
         ]
         if not found:
-            found = [*self._model(config), *_monitors(config)]
+            found = self._model(config)
+        if not found:
+            found = _monitors(config)
         return found
 
     def _components(self, config: Config) -> Iterator[Problem]:
@@ -70,11 +73,12 @@ class Checker:
             ):
                 yield config.problem(f"{key}.{below}", message)
 
-    def _model(self, config: Config) -> Iterator[Problem]:
+    def _model(self, config: Config) -> list[Problem]:
         model = config.model.model_dump()
         identity = (config.project, model, config.common.image_size)
-        for key, message in self._once(identity, partial(_build, config)):
-            yield config.problem(key, message)
+        return [
+            config.problem(key, message) for key, message in self._once(identity, partial(_build, config))
+        ]
 
     def _once(self, identity: Any, check: Callable[[], list[tuple[str, str]]]) -> list[tuple[str, str]]:
         key = json.dumps(identity, sort_keys=True, default=str)
@@ -83,9 +87,11 @@ class Checker:
         return self._seen[key]
 
 
-def check_config(config: Config) -> None:
-    """Raises ConfigError with every problem found, for a run on this machine."""
+def check_config(config: Config, metric: str | None = None) -> None:
+    """Raises ConfigError with every problem found, for a run on this machine that waits for `metric`."""
     problems = Checker(torch.cuda.device_count()).problems(config)
+    if not problems and metric is not None and (message := unlogged(config, metric)):
+        problems = [Problem("--metric", message)]
     if problems:
         raise ConfigError(problems)
 
@@ -182,7 +188,10 @@ def _trainer(config: Config) -> list[Problem]:
 def _precision(config: Config) -> list[Problem]:
     precision: Any = config.trainer.precision
     try:
-        L.Trainer(precision=precision, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False)
+        with quiet():
+            L.Trainer(
+                precision=precision, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False
+            )
     except ValueError as exc:
         return [config.problem("trainer.precision", str(exc))]
     except MisconfigurationException:
@@ -222,19 +231,20 @@ def metric_problem(config: Config, metric: str) -> str:
     return f"{metric!r} cannot be measured on an exported model. {rule}{did_you_mean(metric, scored)}"
 
 
+def unlogged(config: Config, name: str) -> str:
+    """Why nothing can wait for the metric `name`, empty if the model logs it or does not say what it logs."""
+    logged = getattr(find_class(config.model.name, "model", config.project), "METRICS", ())
+    if not logged or name in logged:
+        return ""
+    rule = f"It logs {', '.join(logged)}."
+    return f"{config.model.name} never logs {name!r}. {rule}{did_you_mean(name, logged)}"
+
+
 def _monitors(config: Config) -> list[Problem]:
-    """Metrics that are waited for but never logged, where the model's class says what it logs."""
-    try:
-        logged = getattr(find_class(config.model.name, "model", config.project), "METRICS", ())
-    except LookupError:  # told by `_build`
-        return []
+    """Callbacks that wait for a metric which is never logged."""
     monitored = {
         f"callbacks.{index}.options.monitor": callback.options.get("monitor")
         for index, callback in enumerate(config.callbacks)
     }
-    rule = f"It logs {', '.join(logged)}."
-    return [
-        config.problem(key, f"{config.model.name} never logs {name!r}. {rule}{did_you_mean(name, logged)}")
-        for key, name in monitored.items()
-        if logged and isinstance(name, str) and name not in logged
-    ]
+    wrong = {key: unlogged(config, name) for key, name in monitored.items() if isinstance(name, str)}
+    return [config.problem(key, message) for key, message in wrong.items() if message]

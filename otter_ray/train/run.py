@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from otter_ray.train.builders import (
     fill_classes,
 )
 from otter_ray.train.callbacks import BEST, Reporter
+from otter_ray.train.quiet import quiet
 from otter_ray.train.report import Report
 
 
@@ -57,7 +56,7 @@ def run_training(
     cpus = cpus or available_cpus()
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(cpus)
-    with _quiet():
+    with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config, train, valid = prepare(config, cpus)
         (folder / "config.yaml").write_text(to_yaml(config))
@@ -97,22 +96,3 @@ def _honest_interrupt() -> Iterator[None]:
         if isinstance(exc.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from exc
         raise
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leaves out Lightning's advice that the user cannot act on: the config decides such things."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for advice in (
-                "does not have many workers",
-                "number of training batches",
-                "Checkpoint directory",
-            ):
-                warnings.filterwarnings("ignore", message=f".*{advice}")
-            yield
-    finally:
-        logger.setLevel(level)

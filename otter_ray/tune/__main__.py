@@ -181,7 +181,7 @@ def _print_outcome(console: Console, outcome: Outcome, config: Config, space: Sp
         return
     values = outcome.winner.values
     console.print(values_table(values, {key: config.get(key) for key in values if config.has(key)}))
-    console.print(outcome.exported.gate)
+    console.print(str(outcome.exported.gate))
     console.print(f"onnx: {outcome.exported.onnx}", style="bold")
 
 
