@@ -133,9 +133,9 @@ def test_the_dry_run_starts_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["demo", "--dry-run", "--samples", "2"])
     assert result.exit_code == 0, result.output
-    assert "plan: 16 trials" in result.output
+    assert "plan: 14 trials" in result.output
     assert result.output.count("sampled config") == 2
-    assert "optimizer.options.lr: float 0.001 to 0.02, log" in result.output
+    assert "optimizer.options.lr: float 0.002 to 0.02, log" in result.output
     assert not list(tmp_path.iterdir())
 
 
