@@ -14,9 +14,7 @@ SamplerName = Annotated[Literal["TPESampler", "RandomSampler"], Rule("TPESampler
 class Sampler(Section):
     """Optuna's sampler and its arguments."""
 
-    name: Annotated[Literal["TPESampler", "RandomSampler"], Rule("TPESampler or RandomSampler")] = (
-        "TPESampler"
-    )
+    name: SamplerName = "TPESampler"
     options: Options = Field(default_factory=dict)
 
 

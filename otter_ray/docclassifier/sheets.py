@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 
-_GAP, _CAPTION = 4, 14
+_GAP = 4
 
 
 def draw_sheets(train: object, valid: object, folder: Path) -> None:
@@ -28,21 +28,15 @@ def draw_sheets(train: object, valid: object, folder: Path) -> None:
         capture_sheet(valid, folder / "captures.png")
 
 
-def write_sheet(
-    images: Sequence[Image], path: str | Path, columns: int = 8, captions: Sequence[str] | None = None
-) -> None:
+def write_sheet(images: Sequence[Image], path: str | Path, columns: int = 8) -> None:
     """Images uint8 [h, w, 3] (RGB, all of one size), row by row, as a PNG at `path`."""
     height, width = images[0].shape[:2]
-    caption = _CAPTION if captions else 0
     rows = -(-len(images) // columns)
-    step = np.array([height + caption + _GAP, width + _GAP])
+    step = np.array([height + _GAP, width + _GAP])
     sheet = np.full((rows * step[0] + _GAP, columns * step[1] + _GAP, 3), 32, np.uint8)
     for index, image in enumerate(images):
         top, left = _GAP + np.array(divmod(index, columns)) * step
-        sheet[top + caption : top + caption + height, left : left + width] = image
-        if captions:
-            where, text = (int(left), int(top) + 10), captions[index][: max(1, width // 6)]
-            cv2.putText(sheet, text, where, cv2.FONT_HERSHEY_PLAIN, 0.7, (230, 230, 230), 1, cv2.LINE_AA)
+        sheet[top : top + height, left : left + width] = image
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
 

@@ -74,13 +74,6 @@ class BaseMixin(_Base):
         """The learning rate of the first parameter group, now."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
-    @property
-    def preview_dir(self) -> Path:
-        """The folder for this epoch's pictures, made at first use."""
-        folder = Path(self.trainer.default_root_dir) / "preview" / f"epoch_{self.current_epoch:03d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def score(self, outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Metrics of a whole validation set, from what the exported wrapper gives and the labels."""
         raise NotImplementedError(f"{type(self).__name__} must say how its outputs are scored")

@@ -120,12 +120,13 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
     from otter_ray.tune.check import check_study, local_node
     from otter_ray.tune.folder import sole_driver
     from otter_ray.tune.plan import make_plan
+    from otter_ray.tune.session import cluster_nodes, ray_session
 
     # What users named may hold brackets, which are no markup.
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
-        dashboard = stack.enter_context(run.ray_session(address)) if address else None
-        nodes = run.cluster_nodes() if address else [local_node()]
+        dashboard = stack.enter_context(ray_session(address)) if address else None
+        nodes = cluster_nodes() if address else [local_node()]
         check_study(config, space, sum(node.gpus for node in nodes))
         make_plan(space.study, nodes)
         folder = choice.folder(config.name)
@@ -134,8 +135,8 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
             search = run.prepare(config, space, folder, console)
         console.print(f"study: {folder.path}")
         if (left := search.trials_left()) > 0:
-            dashboard = dashboard or stack.enter_context(run.ray_session(None))
-            plan = make_plan(space.with_trials(left).study, run.cluster_nodes())
+            dashboard = dashboard or stack.enter_context(ray_session(None))
+            plan = make_plan(space.with_trials(left).study, cluster_nodes())
             console.print(f"plan: {plan}")
             if plan.idle_gpus:
                 console.print(f"warning: {plan.idle_gpus}", style="yellow")

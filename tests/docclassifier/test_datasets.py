@@ -1,6 +1,5 @@
 import hashlib
 import pickle
-import time
 from collections import Counter
 
 import numpy as np
@@ -129,20 +128,6 @@ def test_augmented_documents_stay_recognisable():
     assert hits > 0.7 * len(data)
 
 
-def test_reseeding_costs_little():
-    from otter_ray.docclassifier.augment import default_augmentation, reseed
-
-    augment, image = default_augmentation(1.0, 0), resize(draw_document(0), (128, 128))
-    augment(image=image)
-    start = time.process_time()
-    for index in range(100):
-        reseed(augment, [0, 1, 2, index])
-    seeded = time.process_time()
-    for _ in range(100):
-        augment(image=image)
-    assert seeded - start < 0.1 * (time.process_time() - seeded)
-
-
 # SynthDataset: what it holds
 
 
@@ -224,23 +209,11 @@ def test_photographs_show_the_document_of_their_label():
 def test_captures_are_built_once_and_depend_on_options(cache):
     one = captured()
     files = set(cache.glob("*.arrow"))
-    assert np.shares_memory(one.images, one.images)
     np.testing.assert_array_equal(captured().images, one.images)
     assert set(cache.glob("*.arrow")) == files
-    for option in ({"seed": 1}, {"strength": 0.5}, {"captures": 5}):
-        assert not np.array_equal(captured(**option).images[:24], one.images) or "captures" in option
+    for option in ({"seed": 1}, {"strength": 0.5}):
+        assert not np.array_equal(captured(**option).images, one.images)
     np.testing.assert_array_equal(captured(captures=5).images[0:4], one.images[0:4])
-
-
-def test_a_cached_dataset_is_made_at_once(real_images):
-    def seconds():
-        start = time.process_time()
-        valid = CaptureDataset(SIZE, root=str(real_images), captures=2)
-        SynthDataset(SIZE, root=str(real_images), valid_dataset=valid)
-        return time.process_time() - start
-
-    seconds()
-    assert min(seconds() for _ in range(3)) < 0.1
 
 
 def test_real_documents_are_split_without_near_duplicates(real_images):
