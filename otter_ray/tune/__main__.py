@@ -135,7 +135,8 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
             search = run.prepare(config, space, folder, console)
         console.print(f"study: {folder.path}")
         if (left := search.trials_left()) > 0:
-            dashboard = dashboard or stack.enter_context(ray_session(None))
+            if not address:
+                dashboard = stack.enter_context(ray_session(None))
             plan = make_plan(space.with_trials(left).study, cluster_nodes())
             console.print(f"plan: {plan}")
             if plan.idle_gpus:

@@ -100,7 +100,7 @@ def _failure(running: _Running, result: Mapping[str, Any], error: bool) -> str:
     if ERROR in result:
         return str(result[ERROR])
     if error:
-        return "its worker process died"
+        return "its worker process failed or died; its log.txt may say more"
     return "" if running.curve else "it ended without a single validated epoch"
 
 

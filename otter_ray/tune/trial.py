@@ -54,10 +54,10 @@ def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
             _launch(setup, assignment, folder, report)
         except Exception as exc:
             traceback.print_exc()
-            message = str(exc) if isinstance(exc, OtterError) else f"{type(exc).__name__}: {exc}"
-            report({ERROR: message.splitlines()[0] if message else type(exc).__name__})
             if _is_beyond_repair(exc):
                 raise
+            message = str(exc) if isinstance(exc, OtterError) else f"{type(exc).__name__}: {exc}"
+            report({ERROR: message.splitlines()[0] if message else type(exc).__name__})
         finally:
             _free_memory()
 
