@@ -92,7 +92,7 @@ def test_all_mistakes_are_told_at_once():
 
 
 def test_a_problem_of_the_file_names_its_line(tmp_path):
-    text = find_config("demo").read_text().replace("lr: 0.005", "lrr: 0.003")
+    text = find_config("demo").read_text().replace("lr: 0.003", "lrr: 0.003")
     (tmp_path / "written.yaml").write_text(text)
     (problem,) = found(load_config(str(tmp_path / "written.yaml")))
     assert (problem.key, text.splitlines()[problem.line - 1].strip()) == (
