@@ -52,9 +52,12 @@ def train(
 
 
 def _print_epoch(report: EpochReport) -> None:
+    from tqdm import tqdm
+
     shown = {name: value for name, value in report.metrics.items() if not name.endswith(("_step", "_epoch"))}
     text = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-    typer.echo(f"epoch {report.epoch}: {text} ({report.seconds:.0f} s)")
+    # tqdm's way of printing beside a progress bar.
+    tqdm.write(f"epoch {report.epoch}: {text} ({report.seconds:.0f} s)")
 
 
 if __name__ == "__main__":

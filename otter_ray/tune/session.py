@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from otter_ray.errors import StudyError
@@ -31,6 +32,7 @@ SLOT_ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 CACHE = "OTTER_RAY_CACHE"
+TOKEN = Path.home() / ".ray" / "auth_token"
 
 
 @contextmanager
@@ -42,6 +44,9 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     """
     for key, value in {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}.items():
         os.environ.setdefault(key, value)
+    if TOKEN.exists():
+        # Ray finds the token by itself for a Ray that it finds by itself, but not for a given address.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     if address is not None:
@@ -58,7 +63,10 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     try:
         context = ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as exc:
-        raise StudyError(f"no Ray can be used at {address or 'this machine'}: {exc}") from exc
+        raise StudyError(
+            f"no Ray can be used at {address or 'this machine'}: {exc}. One that asks for a token wants "
+            f"RAY_AUTH_MODE=token and its token in {TOKEN}."
+        ) from exc
     try:
         yield context.dashboard_url or None
     finally:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -165,3 +167,24 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(tune, tiny_sets, reope
     kept = {trial.number: trial.intermediate_values for trial in ended}
     assert all(kept[trial.number] == trial.intermediate_values for trial in before)
     assert "gate passed" in output
+
+
+OTHERS_RAY = """
+import ray, sys
+context = ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=10**8)
+print(context.address_info["gcs_address"], flush=True)
+sys.stdin.readline()
+print("still up:", ray.cluster_resources()["CPU"], flush=True)
+"""
+
+
+def test_an_existing_ray_is_used_and_left_running(tune, tiny_sets, reopened, tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", OTHERS_RAY], **pipes) as others:
+        address = others.stdout.readline().strip()
+        arguments = [*tiny_sets, "--trials", 3, "--name", "there", "--address", address]
+        code, output = tune("demo", *arguments, folder=tmp_path).end()
+        told, _ = others.communicate("\n", timeout=60)
+    assert code == 0, output
+    assert "still up: 2.0" in told
+    assert len(read_rows(reopened(tmp_path / "runs/demo/there").study)) == 3
