@@ -142,7 +142,7 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
             if plan.idle_gpus:
                 console.print(f"warning: {plan.idle_gpus}", style="yellow")
             if dashboard:
-                console.print(f"dashboard: http://{dashboard}")
+                console.print(f"dashboard: {dashboard}")
             run.run_trials(search, plan, console)
     return _finish(search, console, export)
 

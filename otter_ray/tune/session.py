@@ -68,9 +68,17 @@ def ray_session(address: str | None) -> Iterator[str | None]:
             f"RAY_AUTH_MODE=token and its token in {TOKEN}."
         ) from exc
     try:
-        yield context.dashboard_url or None
+        yield _dashboard(context.dashboard_url)
     finally:
         ray.shutdown()
+
+
+def _dashboard(url: str | None) -> str | None:
+    """The dashboard's address for a person to open, with what it will ask for."""
+    if not url:
+        return None
+    asks = os.environ.get("RAY_AUTH_MODE") == "token"
+    return f"http://{url}" + (f" (it asks for the token in {TOKEN})" if asks else "")
 
 
 def _refuse_silence(address: str) -> None:
