@@ -53,8 +53,8 @@ def lone_epoch() -> float:
 def study(trials: int, folder: Path) -> tuple[float, float, int]:
     """(seconds of the whole command, seconds up to the last trial's end, epochs run)."""
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+
+    from otter_ray.report.rows import open_journal
 
     sets = [part for key, value in SETS.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "otter_ray.tune", "demo", "--trials", str(trials)]
@@ -63,7 +63,7 @@ def study(trials: int, folder: Path) -> tuple[float, float, int]:
         [*command, "--runs", str(folder), "--name", "bench", *sets], check=True, stdout=subprocess.DEVNULL
     )
     whole = time.time() - started
-    storage = JournalStorage(JournalFileBackend(str(folder / "demo/bench/study.journal")))
+    storage = open_journal(folder / "demo/bench/study.journal")
     ended = optuna.load_study(study_name="bench", storage=storage).trials
     last = max(trial.datetime_complete.timestamp() for trial in ended if trial.datetime_complete)
     return whole, last - started, sum(trial.last_step or 0 for trial in ended)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
 
 from otter_ray.errors import OtterError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -22,6 +25,13 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the config. Repeat for more."),
 ]
+
+
+def plain_console() -> Console:
+    """A console for what users named: brackets in it are no markup, long lines are not folded."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from otter_ray.cli import honest_exit
+from otter_ray.cli import honest_exit, plain_console
 from otter_ray.errors import StudyError
 
 
@@ -21,18 +20,15 @@ def report(
         if not journal.is_file():
             raise StudyError(f"{study} holds no study.journal. Give a study's folder: runs/CONFIG/STUDY.")
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
 
-        from otter_ray.report.rows import read_rows
+        from otter_ray.report.rows import open_journal, read_rows
         from otter_ray.report.tables import outcome_lines, trials_table
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        loaded = optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend(str(journal))))
+        loaded = optuna.load_study(study_name=None, storage=open_journal(journal))
         metric = loaded.user_attrs["metric"]
         mode = "max" if loaded.direction == optuna.study.StudyDirection.MAXIMIZE else "min"
         rows = read_rows(loaded)
-        console = Console(markup=False, highlight=False, soft_wrap=True)
+        console = plain_console()
         console.print(trials_table(rows, metric, mode))
         for line in outcome_lines(rows, metric, mode):
             console.print(line)

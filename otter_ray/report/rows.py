@@ -11,6 +11,8 @@ from typing import Any
 import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 STATES = {
@@ -51,6 +53,12 @@ class TrialRow:
     seconds: float | None
     host: str | None
     error: str | None
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """The Optuna storage in a journal file. Optuna's own log is kept quiet."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 def read_rows(study: optuna.Study) -> list[TrialRow]:

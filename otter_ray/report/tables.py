@@ -32,8 +32,7 @@ def trials_table(rows: Sequence[TrialRow], metric: str, mode: str) -> Table:
             sparkline(row.curve),
             row.state,
             _number(row.seconds, 0),
-            row.error
-            or "  ".join({f"{label[key]}={_value(value)}": None for key, value in row.values.items()}),
+            Text(row.error or _changes(row, label)),
             style="bold green" if best and row is best[0] else "dim" if row.state != "complete" else "",
         )
     return table

@@ -42,6 +42,7 @@ class Checker:
 
     def problems(self, config: Config) -> list[Problem]:
         """Everything wrong with a config that the schema cannot see."""
+        precision = config.trainer.precision
         try:
             load_project(config.project)
         except ConfigError as exc:
@@ -51,6 +52,7 @@ class Checker:
             *_accelerator(config, self.gpus),
             *_not_yet(config),
             *_trainer(config),
+            *self._told(config, ("precision", precision), partial(_precision, precision)),
             *_plain(config, "trainer", L.Trainer, config.trainer.model_dump(), TRAINER_GIVEN),
             *_plain(
                 config, "dataloader.train_options", DataLoader, config.dataloader.train_options, ["dataset"]
@@ -74,11 +76,13 @@ class Checker:
                 yield config.problem(f"{key}.{below}", message)
 
     def _model(self, config: Config) -> list[Problem]:
-        model = config.model.model_dump()
-        identity = (config.project, model, config.common.image_size)
-        return [
-            config.problem(key, message) for key, message in self._once(identity, partial(_build, config))
-        ]
+        identity = (config.project, config.model.model_dump(), config.common.image_size)
+        return self._told(config, identity, partial(_build, config))
+
+    def _told(
+        self, config: Config, identity: Any, check: Callable[[], list[tuple[str, str]]]
+    ) -> list[Problem]:
+        return [config.problem(key, message) for key, message in self._once(identity, check)]
 
     def _once(self, identity: Any, check: Callable[[], list[tuple[str, str]]]) -> list[tuple[str, str]]:
         key = json.dumps(identity, sort_keys=True, default=str)
@@ -182,18 +186,18 @@ def _trainer(config: Config) -> list[Problem]:
     if isinstance(interval, float) and interval and abs(1 / interval - round(1 / interval)) > 1e-6:
         message = f"{interval} does not divide an epoch, which must end with a validation. Take 1 / n."
         found.append(config.problem("trainer.val_check_interval", message))
-    return [*found, *_precision(config)]
+    return found
 
 
-def _precision(config: Config) -> list[Problem]:
-    precision: Any = config.trainer.precision
+def _precision(precision: Any) -> list[tuple[str, str]]:
+    """A precision that Lightning does not know; its Trainer alone can tell."""
     try:
         with quiet():
             L.Trainer(
                 precision=precision, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False
             )
     except ValueError as exc:
-        return [config.problem("trainer.precision", str(exc))]
+        return [("trainer.precision", str(exc))]
     except MisconfigurationException:
         return []  # one that only a GPU has
     return []
@@ -224,20 +228,22 @@ def _build(config: Config) -> list[tuple[str, str]]:
 
 def metric_problem(config: Config, metric: str) -> str:
     """Why a study cannot be about `metric`, empty if it can: the gate must be able to measure it again."""
-    scored = getattr(find_class(config.model.name, "model", config.project), "SCORES", ())
-    if not scored or metric in scored:
-        return ""
-    rule = f"{config.model.name} scores {', '.join(scored)}."
-    return f"{metric!r} cannot be measured on an exported model. {rule}{did_you_mean(metric, scored)}"
+    rule = _undeclared(config, "SCORES", metric, "scores")
+    return rule and f"{metric!r} cannot be measured on an exported model. {config.model.name} {rule}"
 
 
 def unlogged(config: Config, name: str) -> str:
     """Why nothing can wait for the metric `name`, empty if the model logs it or does not say what it logs."""
-    logged = getattr(find_class(config.model.name, "model", config.project), "METRICS", ())
-    if not logged or name in logged:
+    rule = _undeclared(config, "METRICS", name, "logs")
+    return rule and f"{config.model.name} never logs {name!r}. It {rule}"
+
+
+def _undeclared(config: Config, attribute: str, name: str, verb: str) -> str:
+    """What the model's class declares instead of `name`; empty where it declares it, or nothing at all."""
+    declared = getattr(find_class(config.model.name, "model", config.project), attribute, ())
+    if not declared or name in declared:
         return ""
-    rule = f"It logs {', '.join(logged)}."
-    return f"{config.model.name} never logs {name!r}. {rule}{did_you_mean(name, logged)}"
+    return f"{verb} {', '.join(declared)}.{did_you_mean(name, declared)}"
 
 
 def _monitors(config: Config) -> list[Problem]:

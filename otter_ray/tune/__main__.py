@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit
+from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit, plain_console
 from otter_ray.config import Config, Space, load_config, load_space
 from otter_ray.errors import ConfigError, Problem
 
@@ -106,24 +106,19 @@ class Choice:
 
 
 def _dry_run(config: Config, space: Space, samples: int) -> None:
-    from rich.console import Console
-
     from otter_ray.tune.dry_run import show_plan
 
-    show_plan(config, space, samples, Console(markup=False, highlight=False, soft_wrap=True))
+    show_plan(config, space, samples, plain_console())
 
 
 def _study(config: Config, space: Space, choice: Choice, address: str | None, export: bool | None) -> int:
-    from rich.console import Console
-
     from otter_ray.tune import run
     from otter_ray.tune.check import check_study, local_node
     from otter_ray.tune.folder import sole_driver
     from otter_ray.tune.plan import make_plan
     from otter_ray.tune.session import cluster_nodes, ray_session
 
-    # What users named may hold brackets, which are no markup.
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console()
     with ExitStack() as stack:
         dashboard = stack.enter_context(ray_session(address)) if address else None
         nodes = cluster_nodes() if address else [local_node()]

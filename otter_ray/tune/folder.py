@@ -18,11 +18,10 @@ from pathlib import Path
 import optuna
 import yaml
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from otter_ray.config import Config, Space, StudyOptions, to_yaml
 from otter_ray.errors import StudyError
+from otter_ray.report.rows import open_journal
 from otter_ray.tune.sampler import build_sampler
 
 PACKAGES = (
@@ -130,9 +129,8 @@ def keep_or_compare(folder: StudyFolder, config: Config, space: Space) -> None:
 
 
 def open_study(folder: StudyFolder, options: StudyOptions, seed: int = 0) -> optuna.Study:
-    """The Optuna study in the folder's journal, made at first use. Optuna keeps its own log quiet."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(folder.journal)))
+    """The Optuna study in the folder's journal, made at first use."""
+    storage = open_journal(folder.journal)
     # A folder may have been renamed since: the journal knows its only study's name.
     names = optuna.get_all_study_names(storage)
     study = optuna.create_study(

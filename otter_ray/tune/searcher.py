@@ -71,7 +71,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tells Optuna how the trial ended, and with what. One that was broken off is left to `take_up`."""
+        """Tells Optuna how the trial ended; one broken off is left to `requeue_interrupted`."""
         running = self._running.pop(trial_id)
         trial, result = running.trial, result or {}
         if not (error or result.get("done")):

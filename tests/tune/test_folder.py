@@ -1,13 +1,16 @@
 import dataclasses
+import io
 import json
 import os
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from otter_ray.config import StudyOptions, load_config, load_space
 from otter_ray.errors import StudyError
 from otter_ray.report.rows import TrialRow, rank, write_parquet
+from otter_ray.report.tables import trials_table
 from otter_ray.tune.folder import (
     StudyFolder,
     create_folder,
@@ -123,3 +126,10 @@ def test_parquet_holds_a_column_for_each_key_and_mixed_types(tmp_path):
 def test_ranking_breaks_ties_by_age(mode, order):
     rows = [row(0, 0.1), row(1, 0.1), row(2, 0.3), row(3, 0.9, "failed")]
     assert [found.number for found in rank(rows, mode)] == order
+
+
+def test_brackets_in_an_error_are_no_markup():
+    output = io.StringIO()
+    broken = dataclasses.replace(row(1, None, "failed"), error="cannot read [/data/x.jpg]")
+    Console(file=output, width=200).print(trials_table([row(0, 0.1), broken], "valid_fpr@4", "max"))
+    assert "cannot read [/data/x.jpg]" in output.getvalue()
