@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# python -m otter_ray.train in the image. See --help.
+set -euo pipefail
+exec "$(dirname "${BASH_SOURCE[0]}")/run.bash" train "$@"
