@@ -29,6 +29,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python benchmarks/study_overhead.py
+	$(BIN)/python benchmarks/partial_fc.py
 
 # Take the newest versions that fit pyproject.toml. The file names no package index.
 pins: $(UV_DEP)

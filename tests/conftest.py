@@ -80,7 +80,7 @@ def tiny_run(tiny_config: Config, session_cache: Path, tmp_path_factory: pytest.
     return Run(folder, best, reports)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m MODULE ARGUMENTS` on one CPU and gives what it printed."""
 

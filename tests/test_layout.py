@@ -1,6 +1,7 @@
 """The house's rules, read from the source: who may import whom, and what nobody does."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,7 @@ def test_the_projects_folder_exports_what_configs_name():
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
+        ("otter_ray", ["torch", "ray", "optuna", "lightning", "numpy", "pydantic"]),
         ("otter_ray.config", ["torch", "ray", "optuna", "lightning", "numpy"]),
         ("otter_ray.train.__main__", ["torch", "ray", "optuna"]),
         ("otter_ray.export.run", ["ray", "optuna"]),
@@ -105,3 +107,27 @@ def test_nothing_runs_what_a_file_says():
             if name.endswith(("torch.load", "load_from_checkpoint")) or name in ("load", "os.system"):
                 assert "weights_only=True" in ast.unparse(node), path
             assert "shell=True" not in ast.unparse(node), path
+
+
+def test_otters_blocks_come_from_the_top():
+    for name in otter_ray.__all__:
+        block = getattr(otter_ray, name)
+        assert block.__module__.startswith("otter_ray.")
+        assert len(block.__doc__) > 60, name
+    with pytest.raises(AttributeError, match="has no attribute 'build_nothing'"):
+        _ = otter_ray.build_nothing
+
+
+def test_what_otters_page_names_is_there():
+    """Its tables name files below the package and below the tests; short names follow a long one."""
+    root = ROOT.parent
+    for line in (root / "docs" / "otter.md").read_text().splitlines():
+        cells = line.split("|")
+        for cell in cells[2:4] if len(cells) == 5 else ():
+            folder = ""
+            for name in re.findall(r"`([\w/.]+(?:\.py|/))`", cell):
+                folder = name.rpartition("/")[0] or folder
+                path = f"{folder}/{name.rpartition('/')[2]}"
+                places = [root / "otter_ray" / path, root / "tests" / path, root / path]
+                places += [root / "otter_ray" / name, root / "tests" / name, root / name]
+                assert any(place.exists() for place in places), (name, line)

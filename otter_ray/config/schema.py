@@ -61,7 +61,8 @@ class Common(Section):
     restore_ind: Text = ""  # ...namely of this one...
     restore_ckpt: Text = ""  # ...from this file of it; empty takes the newest `last`
     restore_all_states: Flag = False  # the optimizer's state too, not only the weights
-    preview_batch: Count = 1000  # steps between two previews
+    preview: Flag | None = None  # pictures after each validation; absent: in a lone run, not in a study
+    preview_batch: Count = 1000  # steps between two pictures of a training batch
     use_imagenet: Flag = False
     use_clip: Flag = False
     seed: Index = 0
@@ -99,6 +100,7 @@ class Model(Section):
     neck: Component | None = None
     head: Component
     loss: Loss
+    teacher: Component | None = None  # of common.use_clip; absent: the project's own
 
 
 class InputShape(Section):

@@ -1,7 +1,10 @@
-"""Training augmentation: DocClassifier's own, and one that imitates a camera.
+"""Training augmentation: DocClassifier's own sets, and one that imitates a camera.
 
 DocClassifier was written for albumentations 1.x. Version 2 renamed arguments and made the defaults
 far stronger, so every strength is written out here, by its value of then.
+
+Each set is made with (image_size, p, seed): (h, w) in pixels of what comes in and goes out, the probability
+in [0, 1] that an image is augmented at all, and a seed. It maps images uint8 [h, w, 3] RGB to the same.
 """
 
 from __future__ import annotations
@@ -18,27 +21,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
+from otter_ray.train.augment import BorderValueMixin
+
+Size = tuple[int, int]
 
 
-class _RandomBorder:
-    """Fills what a warp uncovers in a random way: one random colour, the edge drawn out, or a mirror."""
-
-    border_mode: int
-    fill: tuple[int, ...]
-    py_random: random.Random
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        self.border_mode = self.py_random.choice(_BORDERS)
-        self.fill = tuple(self.py_random.randint(0, 255) for _ in range(3))
-        return dict(super().get_params_dependent_on_data(params, data))  # type: ignore[misc]
-
-
-class _Affine(_RandomBorder, A.Affine):  # type: ignore[misc]
+class _Affine(BorderValueMixin, A.Affine):  # type: ignore[misc]
     pass
 
 
-class _Perspective(_RandomBorder, A.Perspective):  # type: ignore[misc]
+class _Perspective(BorderValueMixin, A.Perspective):  # type: ignore[misc]
     pass
 
 
@@ -57,72 +49,106 @@ class _SensorNoise(A.ISONoise):  # type: ignore[misc]
         return np.asarray(np.clip(cv2.cvtColor(hls, cv2.COLOR_HLS2RGB) * 255, 0, 255), dtype=np.uint8)
 
 
-def default_augmentation(p: float, seed: int) -> A.Compose:
-    """DocClassifier's augmentation, applied with probability `p`, from images uint8 [h, w, 3] to the same."""
-    steps = [
-        _Affine(
-            scale=(0.95, 1.05),
-            translate_percent={"x": (-0.05, 0.05), "y": (-0.05, 0.05)},
-            rotate=(-10, 10),
-            keep_ratio=True,
-            p=0.5,
-        ),
-        A.OneOf(
-            [
-                A.MotionBlur(blur_limit=(3, 7)),
-                A.MedianBlur(blur_limit=(3, 7)),
-                # 1.x derived sigma from the kernel as OpenCV does: 0.8, 1.1 and 1.4 for 3, 5 and 7.
-                A.GaussianBlur(blur_limit=(3, 7), sigma_limit=(0.8, 1.4)),
-                A.ZoomBlur(max_factor=(1.0, 1.31), step_factor=(0.01, 0.03)),
-                A.Defocus(radius=(3, 5), alias_blur=(0.1, 0.5)),
-            ],
-            p=0.5,
-        ),
-        A.OneOf(
-            [
-                _SensorNoise(color_shift=(0.01, 0.05), intensity=(0.1, 0.5)),
-                # var_limit 10 to 50 in gray levels squared; now a standard deviation in [0, 1].
-                A.GaussNoise(std_range=(10**0.5 / 255, 50**0.5 / 255)),
-                A.MultiplicativeNoise(multiplier=(0.5, 1.5), per_channel=True, elementwise=True),
-            ],
-            p=0.5,
-        ),
-        A.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2, p=0.5),
-    ]
-    return A.Compose(steps, p=p, seed=seed)
+class ImageNetAug(A.Compose):  # type: ignore[misc]
+    """DocClassifier's set for training on ImageNet: geometry only."""
+
+    def __init__(self, image_size: Size, p: float, seed: int) -> None:
+        super().__init__([_geometry(image_size)], p=p, seed=seed)
 
 
-def capture_augmentation(p: float, seed: int) -> A.Compose:
+class DefaultImageAug(A.Compose):  # type: ignore[misc]
+    """DocClassifier's set for documents: geometry, focus, noise and colour, each half of the time."""
+
+    def __init__(self, image_size: Size, p: float, seed: int) -> None:
+        super().__init__([_geometry(image_size), _focus(), _noise(), _colour()], p=p, seed=seed)
+
+
+class ImageNetAugFintune(DefaultImageAug):
+    """What DocClassifier fine-tunes with after ImageNet: `DefaultImageAug` by its name there."""
+
+
+class CaptureAug(A.Compose):  # type: ignore[misc]
     """What `captures.capture` does, more cheaply: perspective and crop, light, focus, noise, JPEG."""
-    steps = [
-        _Perspective(scale=(0.01, 0.06), keep_size=True, p=0.8),
-        _Affine(
-            scale=(0.82, 1.06),
-            translate_percent={"x": (-0.05, 0.05), "y": (-0.05, 0.05)},
-            rotate=(-6, 6),
-            keep_ratio=False,
-            p=0.8,
-        ),
-        A.OneOf(
-            [
-                A.GaussianBlur(blur_limit=(3, 5), sigma_limit=(0.4, 1.2)),
-                A.MotionBlur(blur_limit=(3, 5)),
-            ],
-            p=0.4,
-        ),
-        # Brightness mostly downwards: brighter burns the print of a white form away.
-        A.ColorJitter(brightness=(0.6, 1.15), contrast=0.2, saturation=0.2, hue=0.03, p=0.7),
-        A.PlasmaShadow(shadow_intensity_range=(0.1, 0.4), p=0.2),
-        A.GaussNoise(std_range=(0.005, 0.04), p=0.4),
-        A.ImageCompression(quality_range=(40, 95), p=0.3),
-    ]
-    return A.Compose(steps, p=p, seed=seed)
+
+    def __init__(self, image_size: Size, p: float, seed: int) -> None:
+        steps = [
+            _Perspective(scale=(0.01, 0.06), keep_size=True, p=0.8),
+            _Affine(
+                scale=(0.82, 1.06),
+                translate_percent={"x": (-0.05, 0.05), "y": (-0.05, 0.05)},
+                rotate=(-6, 6),
+                keep_ratio=False,
+                p=0.8,
+            ),
+            A.OneOf(
+                [
+                    A.GaussianBlur(blur_limit=(3, 5), sigma_limit=(0.4, 1.2)),
+                    A.MotionBlur(blur_limit=(3, 5)),
+                ],
+                p=0.4,
+            ),
+            # Brightness mostly downwards: brighter burns the print of a white form away.
+            A.ColorJitter(brightness=(0.6, 1.15), contrast=0.2, saturation=0.2, hue=0.03, p=0.7),
+            A.PlasmaShadow(shadow_intensity_range=(0.1, 0.4), p=0.2),
+            A.GaussNoise(std_range=(0.005, 0.04), p=0.4),
+            A.ImageCompression(quality_range=(40, 95), p=0.3),
+        ]
+        super().__init__(steps, p=p, seed=seed)
 
 
-AUGMENTATIONS: dict[str, Callable[[float, int], A.Compose]] = {
-    "default": default_augmentation,
-    "capture": capture_augmentation,
+AUGMENTATIONS: dict[str, Callable[[Size, float, int], A.Compose]] = {
+    cls.__name__: cls for cls in (DefaultImageAug, ImageNetAug, ImageNetAugFintune, CaptureAug)
 }
+
+
+def _geometry(image_size: Size) -> A.OneOf:
+    """A crop twice as often as a shift: `OneOf` weighs by p, whose default is 1 for a crop and 0.5 else."""
+    crop = A.RandomResizedCrop(size=image_size, scale=(0.8, 1.0), p=1.0)
+    # 1.x's ShiftScaleRotate with limits 0.1, 0.1 and 15, which 2.0.8 wants to be written so.
+    shift = _Affine(
+        scale=(0.9, 1.1),
+        translate_percent={"x": (-0.1, 0.1), "y": (-0.1, 0.1)},
+        rotate=(-15, 15),
+        keep_ratio=True,
+        p=0.5,
+    )
+    return A.OneOf([crop, shift], p=0.5)
+
+
+def _focus() -> A.OneOf:
+    steps = [
+        A.MotionBlur(blur_limit=(3, 7)),
+        A.MedianBlur(blur_limit=(3, 7)),
+        # 1.x derived sigma from the kernel as OpenCV does: 0.8, 1.1 and 1.4 for 3, 5 and 7.
+        A.GaussianBlur(blur_limit=(3, 7), sigma_limit=(0.8, 1.4)),
+        A.ZoomBlur(max_factor=(1.0, 1.31), step_factor=(0.01, 0.03)),
+        A.Defocus(radius=(3, 5), alias_blur=(0.1, 0.5)),
+        A.ImageCompression(quality_range=(1, 50)),  # 0 to 50; libjpeg takes 0 for 1
+    ]
+    return A.OneOf(steps, p=0.5)
+
+
+def _noise() -> A.OneOf:
+    steps = [
+        _SensorNoise(color_shift=(0.01, 0.05), intensity=(0.1, 0.5)),
+        # var_limit 10 to 50 in gray levels squared; now a standard deviation in [0, 1].
+        A.GaussNoise(std_range=(10**0.5 / 255, 50**0.5 / 255)),
+        A.MultiplicativeNoise(multiplier=(0.5, 1.5), per_channel=True, elementwise=True),
+    ]
+    return A.OneOf(steps, p=0.5)
+
+
+def _colour() -> A.OneOf:
+    steps = [
+        A.ColorJitter(brightness=0.3, contrast=0.1, saturation=0.1, hue=0.2),
+        A.ToGray(),
+        A.ToSepia(),
+        A.ChannelShuffle(),
+        A.ChannelDropout(),
+        A.RGBShift(r_shift_limit=20, g_shift_limit=20, b_shift_limit=20),
+        A.InvertImg(),
+    ]
+    return A.OneOf(steps, p=0.5)
 
 
 def reseed(augmentation: A.Compose, seed: list[int]) -> None:

@@ -1,20 +1,23 @@
 """Tables of decoded images on disk, shared by every process of a machine.
 
 One table is one Arrow IPC file `KEY.arrow` under `$OTTER_RAY_CACHE` (`~/.cache/otter_ray` without it).
-KEY is a hash of everything that the pixels depend on, so a table never has to be invalidated.
+KEY is a hash of everything that the pixels depend on, so a table never has to be invalidated. A table may
+be larger than memory, both while it is built and afterwards: its pages are the kernel's to drop.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import filelock
 import numpy as np
@@ -29,6 +32,14 @@ Pixels = NDArray[np.uint8]
 _FORMAT = 1  # raise it when the layout of the file changes
 
 
+class Row(NamedTuple):
+    """One image as a builder hands it over, uint8 [h, w, 3]; None for a file that could not be decoded."""
+
+    name: str
+    label: str
+    image: Pixels | None
+
+
 @dataclass(frozen=True, eq=False)
 class ImageTable:
     """Decoded images and what is known of them. Pickles as the path of its file.
@@ -39,34 +50,35 @@ class ImageTable:
     """
 
     path: Path
+    batch: pa.RecordBatch
     images: Pixels
     thumbnails: NDArray[np.float32]
-    names: list[str]
-    labels: list[str]
     skipped: list[str]
 
+    @cached_property
+    def names(self) -> list[str]:
+        """Made when first asked for: a million strings are 0.1 GB in each process."""
+        return list(self.batch.column("name").to_pylist())
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """As `names`."""
+        return list(self.batch.column("label").to_pylist())
+
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.images)
 
     def __reduce__(self) -> tuple[Callable[[Path], ImageTable], tuple[Path]]:
         return _read, (self.path,)
 
 
-@dataclass(frozen=True, eq=False)
-class Built:
-    """What a builder hands to the cache: `ImageTable` before it is a file."""
+def cached_table(key: str, build: Callable[[], Iterable[Row]]) -> ImageTable:
+    """The table of `key`, from the cache or else of `build()`'s rows, which are made in one process only.
 
-    images: Pixels
-    names: Sequence[str]
-    labels: Sequence[str]
-    skipped: Sequence[str] = ()
-
-
-def cached_table(key: str, build: Callable[[], Built]) -> ImageTable:
-    """The table of `key`, from the cache or else from `build()`, which then runs in one process only.
-
-    An unreadable file is built again. A cache folder that cannot be written is replaced by one below
-    the temporary directory, with a warning. DataError: the disk is full.
+    The rows, of one shape and at least one of them with an image, are taken one by one and never held.
+    Building needs room on the disk for twice the table. An unreadable file is built again. A cache folder
+    that cannot be written is replaced by one below the temporary directory, with a warning.
+    DataError: the disk is full.
     """
     path = _cache_folder() / f"{key}.arrow"
     table = _read_if_sound(path)
@@ -114,20 +126,19 @@ def _read(path: Path) -> ImageTable:
     shape = json.loads(about[b"shape"])
     return ImageTable(
         path=path,
+        batch=batch,
         images=np.frombuffer(batch.column("image").buffers()[1], np.uint8).reshape(len(batch), *shape),
         thumbnails=np.frombuffer(batch.column("thumbnail").buffers()[1], np.float32).reshape(len(batch), -1),
-        names=batch.column("name").to_pylist(),
-        labels=batch.column("label").to_pylist(),
         skipped=json.loads(about[b"skipped"]),
     )
 
 
-def _write(path: Path, built: Built) -> ImageTable:
+def _write(path: Path, rows: Iterable[Row]) -> ImageTable:
     """Under another name first, so that no reader ever sees half a file."""
-    table = _arrow_table(built)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file, _scratch(path) as pixels, _scratch(path) as thumbnails:
+            table = _arrow_table(rows, pixels, thumbnails)
             with pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             file.flush()
@@ -140,19 +151,36 @@ def _write(path: Path, built: Built) -> ImageTable:
     return _read(path)
 
 
-def _arrow_table(built: Built) -> pa.Table:
-    count, *shape = built.images.shape
-    small = duplicates.thumbnails(built.images)
-    about = {"shape": json.dumps(shape), "skipped": json.dumps(list(built.skipped))}
+def _scratch(path: Path) -> IO[bytes]:
+    """A file without a name on the same disk: whatever happens, nothing of it stays."""
+    return tempfile.TemporaryFile(dir=path.parent)
+
+
+def _arrow_table(rows: Iterable[Row], pixels: IO[bytes], thumbnails: IO[bytes]) -> pa.Table:
+    """The rows' table, whose large columns lie in the two files: images first go there, not into memory."""
+    names, labels, skipped, shape = list[str](), list[str](), list[str](), tuple[int, ...]()
+    for name, label, image in rows:
+        if image is None:
+            skipped.append(name)
+            continue
+        shape = image.shape
+        pixels.write(image.tobytes())
+        thumbnails.write(duplicates.thumbnail(image).tobytes())
+        names.append(name)
+        labels.append(label)
     columns = {
-        "image": _bytes_column(built.images, count),
-        "thumbnail": _bytes_column(small, count),
-        "name": pa.array(built.names, pa.string()),
-        "label": pa.array(built.labels, pa.string()),
+        "image": _bytes_column(pixels, len(names)),
+        "thumbnail": _bytes_column(thumbnails, len(names)),
+        "name": pa.array(names, pa.string()),
+        "label": pa.array(labels, pa.string()),
     }
+    about = {"shape": json.dumps(shape), "skipped": json.dumps(skipped)}
     return pa.table(columns).replace_schema_metadata(about)
 
 
-def _bytes_column(rows: NDArray[Any], count: int) -> pa.Array:
-    kind = pa.binary(rows.nbytes // count)
-    return pa.FixedSizeBinaryArray.from_buffers(kind, count, [None, pa.py_buffer(np.ascontiguousarray(rows))])
+def _bytes_column(file: IO[bytes], count: int) -> pa.Array:
+    """`count` rows of equal length that fill the file."""
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    kind = pa.binary(len(mapped) // count)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, count, [None, pa.py_buffer(mapped)])

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from otter_ray.docclassifier import captures, drawing
-from otter_ray.docclassifier.cache import Built, ImageTable, Pixels, cache_key, cached_table
+from otter_ray.docclassifier.cache import ImageTable, Pixels, Row, cache_key, cached_table
 from otter_ray.errors import DataError
+
+T = TypeVar("T")
+Made = TypeVar("Made")
 
 # Threads here and DataLoader workers fill the cores; OpenCV's own threads would not survive their fork.
 cv2.setNumThreads(0)
+
+_AHEAD = 8  # images that each core may be ahead of the one that is written
+_PATIENCE = 5.0  # seconds without a progress bar
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
@@ -29,9 +38,10 @@ def load_images(root: str | Path, image_size: tuple[int, int], key: str) -> Imag
     """Every image below `root`, resized to `image_size` (h, w), sorted by relative path.
 
     The label is the first folder below `root`, '' for a file directly in it. Upright by EXIF, RGB.
-    Undecodable files are left out and named in one warning, on every call. Decodes into memory first:
-    N * h * w * 3 bytes.
-    DataError, which names `key` as the key to set: no such folder, or no image in it.
+    Undecodable files are left out and named in one warning, on every call. Memory does not grow with
+    the folder; the cache does, by N * h * w * 3 bytes.
+    DataError: no such folder or no image in it, naming `key` as the key to set; a file that is there but
+    cannot be read, which another time or machine may read: what is left out must not depend on that.
     """
     folder = Path(root).expanduser().absolute()
     if not folder.is_dir():
@@ -46,7 +56,7 @@ def load_images(root: str | Path, image_size: tuple[int, int], key: str) -> Imag
         )
     table = cached_table(
         cache_key("folder", str(folder), files, image_size),
-        lambda: _decode_all(folder, [name for name, _, _ in files], image_size, key),
+        lambda: _decoded(folder, [name for name, _, _ in files], image_size, key),
     )
     if table.skipped:
         count, names = len(table.skipped), _listed(table.skipped)
@@ -62,7 +72,7 @@ def drawn_images(count: int, seed: int, image_size: tuple[int, int]) -> ImageTab
 
     names = [f"document_{index:05d}" for index in range(count)]
     key = cache_key("drawn", count, seed, image_size, _code(drawing))
-    return cached_table(key, lambda: Built(_in_threads(draw, range(count), image_size), names, names))
+    return cached_table(key, lambda: map(Row, names, names, _in_order(draw, range(count), "drawing")))
 
 
 def cached_captures(
@@ -89,55 +99,77 @@ def cached_captures(
     names = [f"{documents.names[document]}#{shot}" for document, shot in items]
     labels = [documents.names[document] for document, _ in items]
     key = cache_key("captures", documents.path.stem, items, image_size, strength, seed, _code(captures))
-    return cached_table(key, lambda: Built(_in_threads(photograph, items, image_size), names, labels))
+    return cached_table(key, lambda: map(Row, names, labels, _in_order(photograph, items, "photographing")))
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """(relative path, bytes, mtime in ns) of each image that is not hidden, as macOS's `._a.jpg` is."""
+    """(relative path, bytes, mtime in ns) of each image that is not hidden, as macOS's `._a.jpg` is.
+
+    Run for each trial, over a million files for ImageNet: plain strings, and one question a file.
+    """
     for where, _, names in os.walk(folder, followlinks=True):
+        below = "" if where == str(folder) else os.path.relpath(where, folder) + "/"
         for name in names:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                path = Path(where, name)
-                stat = path.stat() if path.exists() else path.lstat()  # a broken link fails later, by name
-                yield path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+                stat = _stat(f"{where}/{name}")
+                yield below + name, stat.st_size, stat.st_mtime_ns
 
 
-def _decode_all(folder: Path, names: list[str], image_size: tuple[int, int], key: str) -> Built:
+def _stat(path: str) -> os.stat_result:
+    """Of a broken link its own: it fails later, by name."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)
+
+
+def _decoded(folder: Path, names: list[str], image_size: tuple[int, int], key: str) -> Iterator[Row]:
     def decode(name: str) -> Pixels | None:
         return _decode(folder / name, image_size)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = list(pool.map(decode, names))
-    good = [(name, image) for name, image in zip(names, decoded, strict=True) if image is not None]
+    good = 0
+    for name, image in zip(names, _in_order(decode, names, f"decoding {folder}"), strict=True):
+        good += image is not None
+        yield Row(name, name.split("/")[0] if "/" in name else "", image)
     if not good:
         raise DataError(f"{key} is {str(folder)!r} but none of its {len(names)} images can be decoded.")
-    kept = [name for name, _ in good]
-    return Built(
-        images=np.stack([image for _, image in good]),
-        names=kept,
-        labels=[name.split("/")[0] if "/" in name else "" for name in kept],
-        skipped=sorted(set(names) - set(kept)),
-    )
 
 
 def _decode(path: Path, image_size: tuple[int, int]) -> Pixels | None:
+    """None where the bytes are no image, or a link leads nowhere: that is so on every machine."""
     try:
-        with Image.open(path) as file:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise DataError(f"{path} cannot be read: {exc}. Make it readable, or take it away.") from exc
+    try:
+        with Image.open(io.BytesIO(data)) as file:
             upright = ImageOps.exif_transpose(file)
             if upright.mode.startswith("I;16"):  # Pillow would clip a 16-bit scan to white
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return captures.resize(np.asarray(upright.convert("RGB")), image_size)
+    except MemoryError:
+        raise
     except Exception:  # decoders raise all kinds of errors on rotten bytes
         return None
 
 
-def _in_threads(make: Callable[[Any], Pixels], items: Sequence[Any], image_size: tuple[int, int]) -> Pixels:
-    """uint8 [N, h, w, 3]: `make` of every item; OpenCV lets go of the interpreter lock."""
-    images = np.empty((len(items), *image_size, 3), np.uint8)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for row, image in enumerate(pool.map(make, items)):
-            images[row] = image
-    return images
+def _in_order(make: Callable[[T], Made], items: Sequence[T], doing: str) -> Iterator[Made]:
+    """`make` of every item, in order and by all cores, which let go of the interpreter lock while they draw,
+    decode and resize. Holds a few results a core, however slowly they are taken. Tells its progress."""
+    cores = os.cpu_count() or 1
+    bar = tqdm(total=len(items), desc=doing, unit=" images", delay=_PATIENCE, mininterval=1)
+    waiting: deque[Future[Made]] = deque()
+    with bar, ThreadPoolExecutor(cores) as pool:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > _AHEAD * cores:
+                yield waiting.popleft().result()
+                bar.update()
+        for future in waiting:
+            yield future.result()
+            bar.update()
 
 
 def _code(module: ModuleType) -> str:

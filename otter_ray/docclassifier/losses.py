@@ -1,50 +1,108 @@
-"""Margin softmax losses over normalised embeddings and class centres.
+"""Margin softmax losses over unit embeddings and class centres, sampled and sharded as PartialFC does.
 
-Both take cosine logits `[B, C]` and change the target's entry only, before scaling by `s`.
+An et al. 2022, Killing Two Birds with One Stone: Efficient and Robust Training of Face Recognition CNNs
+by Partial FC, arXiv 2203.15565. Class counts of a million are meant: no matrix of `[num_classes, embed_dim]`
+is made beside the centres and their gradient, and no one-hot matrix at all.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BLOCK = 2**16  # centres that are looked at together
 
-class MarginSoftmax(nn.Module):
-    """Cross entropy over `s * margin(cos)`; `weight` holds a centre `[num_classes, embed_dim]` a class.
+
+class PartialFC(nn.Module):
+    """Mean cross entropy over `s * margin(cos)`, against the batch's own classes and a sample of the others.
+
+    With `sample_rate` 1 it is the full softmax. In a process group the centres are spread over its ranks,
+    and each rank meets the embeddings of all: the loss is that of one process with the whole batch.
+    `DistributedDataParallel` must be told to leave `weight` alone, which is another on every rank.
 
     Args:
         num_classes: classes of the training data set.
         embed_dim: length of an embedding.
         s: scale of the logits, > 0.
         m: margin; its meaning is the child's.
+        sample_rate: share of the centres that a step compares against, in (0, 1]. Those of the batch are
+            always among them (section 3.2 of the paper). In evaluation mode all are.
+
+    Attributes:
+        weight: centres `[rows, embed_dim]`, this rank's: rows `first ... first + rows` of all classes.
+            The `state_dict` holds those of all ranks, so that it loads in any number of processes; in a
+            group, taking it and loading it must be done by all ranks.
     """
 
-    def __init__(self, num_classes: int, embed_dim: int, s: float = 64.0, m: float = 0.4) -> None:
+    def __init__(
+        self, num_classes: int, embed_dim: int, s: float = 64.0, m: float = 0.4, sample_rate: float = 1.0
+    ) -> None:
         super().__init__()
         if s <= 0:
             raise ValueError(f"s is {s} but must be > 0")
-        self.s, self.m = float(s), float(m)
-        self.weight = nn.Parameter(torch.empty(num_classes, embed_dim).normal_(0, 0.01))
+        if not 0 < sample_rate <= 1:
+            raise ValueError(f"sample_rate is {sample_rate} but must be in (0, 1]")
+        self.s, self.m, self.sample_rate = float(s), float(m), float(sample_rate)
+        self.num_classes, self.embed_dim = num_classes, embed_dim
+        self.first, self.rows = _shard(num_classes)
+        self.weight = nn.Parameter(torch.empty(self.rows, embed_dim).normal_(0, 0.01))
 
     def margin(self, target: Tensor) -> Tensor:
         """The target's cosine `[B]` with the margin applied."""
         raise NotImplementedError
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of embeddings `[B, D]` (normalised here) with integer labels `[B]`."""
+        """Mean loss of embeddings `[B, D]` (normalised here) with integer labels `[B]`.
+
+        In a group `B` must be the same on every rank; the loss is the mean over all ranks' batches.
+        """
         # float32 whatever the trainer's precision: a cosine near 1 has no digits to spare.
         with torch.autocast(embeddings.device.type, enabled=False):
-            cosine = F.linear(F.normalize(embeddings.float()), F.normalize(self.weight.float()))
-            index = labels.long()[:, None]
-            target = cosine.gather(1, index).clamp(-1, 1)
-            logits = cosine.scatter(1, index, self.margin(target))
-            return F.cross_entropy(self.s * logits, labels.long())
+            unit, labels = _gathered(F.normalize(embeddings.float()), labels.long())
+            samples, rows = self._own(labels)
+            chosen = self._sample(rows)
+            columns = rows if chosen is None else torch.searchsorted(chosen, rows)
+            cosine = _Cosine.apply(unit, self.weight, chosen)
+            target = cosine[samples, columns].clamp(-1, 1)
+            cosine[samples, columns] = self.margin(target)
+            loss: Tensor = _CrossEntropy.apply(self.s * cosine, samples, columns)
+        return loss
+
+    def _own(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """(samples of the batch whose class is on this rank, the class's row here), `[P]` each."""
+        if self.rows == self.num_classes:
+            return torch.arange(len(labels), device=labels.device), labels
+        samples = ((labels >= self.first) & (labels < self.first + self.rows)).nonzero().flatten()
+        return samples, labels[samples] - self.first
+
+    def _sample(self, positives: Tensor) -> Tensor | None:
+        """Rows of this rank's centres to compare against, ascending; None for all of them."""
+        count = math.ceil(self.rows * self.sample_rate)
+        if count == self.rows or not self.training:
+            return None
+        priority = torch.rand(self.rows, device=self.weight.device)
+        priority[positives] = 2.0
+        count = min(max(count, len(positives)), self.rows)
+        return priority.topk(count, sorted=False).indices.sort().values
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "weight"] = _whole(destination[prefix + "weight"], self.num_classes)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        key = prefix + "weight"
+        if key in state_dict and len(state_dict[key]) == self.num_classes:
+            state_dict = {**state_dict, key: state_dict[key][self.first : self.first + self.rows]}
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
 
-class CosFace(MarginSoftmax):
+class CosFace(PartialFC):
     """`s (cos t - m)` for the target: Wang et al. 2018, arXiv 1801.09414, eq. 4."""
 
     def margin(self, target: Tensor) -> Tensor:
@@ -52,7 +110,7 @@ class CosFace(MarginSoftmax):
         return target - self.m
 
 
-class ArcFace(MarginSoftmax):
+class ArcFace(PartialFC):
     """`s cos(t + m)` for the target: Deng et al. 2019, arXiv 1801.07698, eq. 3; `m` in radians.
 
     Beyond `t = pi - m`, where `cos(t + m)` would rise again, the line `cos t - m sin m` goes on falling
@@ -66,3 +124,129 @@ class ArcFace(MarginSoftmax):
         shifted = target * math.cos(self.m) - sine * math.sin(self.m)
         falling = target > math.cos(math.pi - self.m)
         return torch.where(falling, shifted, target - self.m * math.sin(self.m))
+
+
+class _Cosine(torch.autograd.Function):
+    """Cosines `[B, C]` of unit embeddings `[B, D]` and the `chosen` rows of `weight` (None: all of them).
+
+    What autograd would keep and make, unit centres and their gradient, is several times as large as the
+    centres. Here a block of centres after the other is looked up, and again in the backward pass. With
+    unit embeddings e, centres w, `r = 1 / |w|` and incoming gradients g:
+
+        d/de = sum_c (g r) w        d/dw = v - w (v . w) r^2,  v = sum_b (g r) e
+    """
+
+    @staticmethod
+    def forward(ctx: Any, unit: Tensor, weight: Tensor, chosen: Tensor | None) -> Tensor:
+        count = len(weight) if chosen is None else len(chosen)
+        cosine, scale = unit.new_empty(len(unit), count), unit.new_empty(count)
+        for block, rows in _blocks(count, chosen):
+            centres = weight[rows].to(unit.dtype)
+            scale[block] = 1 / torch.linalg.vector_norm(centres, dim=1).clamp_min(1e-12)
+            cosine[:, block] = (unit @ centres.T).mul_(scale[block])
+        ctx.save_for_backward(unit, weight, chosen, scale)
+        return cosine
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        unit, weight, chosen, scale = ctx.saved_tensors
+        to_unit, to_weight = torch.zeros_like(unit), torch.zeros_like(weight)
+        for block, rows in _blocks(len(scale), chosen):
+            centres = weight[rows].to(unit.dtype)
+            scaled = gradient[:, block] * scale[block]
+            to_unit.addmm_(scaled, centres)
+            along = scaled.T @ unit
+            radial = torch.linalg.vecdot(along, centres) * scale[block].square()
+            to_weight[rows] = along.addcmul_(centres, radial[:, None], value=-1).to(weight.dtype)
+        return to_unit, to_weight, None
+
+
+def _blocks(count: int, chosen: Tensor | None) -> Iterator[tuple[slice, Tensor | slice]]:
+    """(columns of the cosines, rows of the centres) of one block after the other."""
+    for start in range(0, count, BLOCK):
+        block = slice(start, start + BLOCK)
+        yield block, block if chosen is None else chosen[block]
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Mean cross entropy of logits `[B, C]`, which it overwrites, whose columns may go on on other ranks.
+
+    `samples`, `columns` `[P]`: the entries of the targets that are on this rank.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, samples: Tensor, columns: Tensor) -> Tensor:
+        largest = _reduced(logits.amax(dim=1), dist.ReduceOp.MAX)
+        target = torch.zeros_like(largest)
+        target[samples] = logits[samples, columns]
+        target = _reduced(target, dist.ReduceOp.SUM)
+        shares = logits.sub_(largest[:, None]).exp_()
+        total = _reduced(shares.sum(dim=1), dist.ReduceOp.SUM)
+        ctx.save_for_backward(shares.div_(total[:, None]), samples, columns)
+        # The difference first: beside a logit of 64, a small loss would vanish.
+        return (total.log() + (largest - target)).mean()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        shares, samples, columns = ctx.saved_tensors
+        to_logits = shares * (gradient / len(shares))
+        to_logits[samples, columns] -= gradient / len(shares)
+        return to_logits, None, None
+
+
+class _Gather(torch.autograd.Function):
+    """`[B, D]` of every rank, one below the other.
+
+    Each rank's centres give a part of every embedding's gradient: the parts are summed. The factor
+    undoes the mean that DistributedDataParallel takes over ranks: the loss is already one of them all.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return _all_gather(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        summed = _reduced(gradient.contiguous(), dist.ReduceOp.SUM)
+        return summed.chunk(_ranks())[dist.get_rank()] * _ranks()
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _shard(num_classes: int) -> tuple[int, int]:
+    """(first class, number of classes) of this rank: as even as can be."""
+    ranks = _ranks()
+    rank = dist.get_rank() if ranks > 1 else 0
+    each, left = divmod(num_classes, ranks)
+    return each * rank + min(rank, left), each + (rank < left)
+
+
+def _gathered(unit: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    if _ranks() == 1:
+        return unit, labels
+    return _Gather.apply(unit), _all_gather(labels)
+
+
+def _all_gather(values: Tensor) -> Tensor:
+    parts = [torch.empty_like(values) for _ in range(_ranks())]
+    dist.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
+
+
+def _reduced(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+    if _ranks() > 1:
+        dist.all_reduce(values, operation)
+    return values
+
+
+def _whole(weight: Tensor, num_classes: int) -> Tensor:
+    """The centres of all ranks `[num_classes, D]`; shards may differ by one row."""
+    if _ranks() == 1:
+        return weight
+    longest = -(-num_classes // _ranks())
+    padded = F.pad(weight.detach(), (0, 0, 0, longest - len(weight)))
+    shards = _all_gather(padded).chunk(_ranks())
+    each, left = divmod(num_classes, _ranks())
+    return torch.cat([shard[: each + (rank < left)] for rank, shard in enumerate(shards)])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from otter_ray.config import Config
-from otter_ray.docclassifier import network
+from otter_ray.config import Component, Config
+from otter_ray.docclassifier import network, previews
+from otter_ray.docclassifier.losses import PartialFC
 from otter_ray.docclassifier.metric import PairROC, validation_metrics
-from otter_ray.errors import ConfigError
+from otter_ray.docclassifier.teacher import ClipDistillation
+from otter_ray.errors import ConfigError, TrainingError
 from otter_ray.train.components import accepted, find_class
 from otter_ray.train.mixin import BaseMixin
 
@@ -21,14 +24,26 @@ class ClassifierModel(BaseMixin, L.LightningModule):
     """Backbone, neck, head and loss as the config names them.
 
     `model.head.options.in_dim` and `feature_map_size` follow from the backbone and the image size where
-    they are -1 or absent.
+    they are -1 or absent. With `common.use_clip` the embeddings of clean images follow a frozen teacher,
+    `model.teacher`: it is built when a fit begins and is no part of the module, so that neither weights,
+    optimizer nor export know of it.
 
     Raises:
         ConfigError: one of them contradicts the backbone, or a class refuses its options.
     """
 
     SCORES = ("valid_fpr@4", "valid_auc")
-    METRICS = ("loss", "loss_step", "loss_epoch", "lr", "valid_fpr@4", "valid_auc")
+    FRESH = ("loss.", "distillation.")
+    METRICS = (
+        "loss",
+        "loss_step",
+        "loss_epoch",
+        "lr",
+        "margin_loss",
+        "clip_loss",
+        "valid_fpr@4",
+        "valid_auc",
+    )
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -40,20 +55,52 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         head = find_class(section.head.name, "head", config.project)
         self.head = _build(config, "head", _head_options(config, head, self.backbone))
         self.loss = _build(config, "loss", section.loss.arguments)
+        if isinstance(self.loss, PartialFC) and self.loss.rows < self.loss.num_classes:
+            # Each rank has centres of its own: nothing to broadcast, nothing to average.
+            ignored = ["loss.weight"]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+                self, ignored
+            )
+        # In a tuple, where torch does not find it.
+        self.teacher: tuple[nn.Module, ...] = ()
+        if config.common.use_clip:
+            width = _teacher(config, "width")
+            self.distillation = ClipDistillation(section.loss.arguments["embed_dim"], width)
         # On a CPU a training step in this layout takes 0.6 of the time; weights and results are the same.
         self.to(memory_format=torch.channels_last)
+        # For Lightning's summaries: without one they print FLOPs of 0.
+        self.example_input_array = torch.zeros(1, 3, *config.common.image_size)
         self.roc: PairROC | None = None
         self._validation: list[tuple[Tensor, Tensor]] = []
+
+    def setup(self, stage: str) -> None:
+        """Builds the teacher for a fit, with or without a trainer; TrainingError: it cannot be had."""
+        if stage == "fit" and self.config.common.use_clip:
+            self.teacher = (_teacher(self.config).to(self.device),)
 
     def forward(self, img: Tensor) -> Tensor:
         """Embeddings `[N, embed_dim]`, not normalised, of images `[N, 3, H, W]` in [0, 1]."""
         embeddings: Tensor = self.head(self.neck(self.backbone(img)))
         return embeddings
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The margin loss of one batch."""
-        images, labels = batch
-        loss: Tensor = self.loss(self(images.contiguous(memory_format=torch.channels_last)), labels)
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        """The margin loss of images `[N, 3, H, W]` and labels `[N]`.
+
+        With `use_clip` a batch has clean images `[N, 3, H, W]`, too, whose distance to the teacher is added;
+        both halves go through the network at once.
+        """
+        images, labels, *clean = batch
+        _check_clean(clean, self.config.common.use_clip)
+        if self.previews and batch_idx % self.config.common.preview_batch == 0:
+            with self.previewing():
+                self.show(f"train_batch_{batch_idx}", previews.batch_picture(images, labels))
+        seen = torch.cat([images, *clean]) if clean else images
+        embeddings = self(seen.contiguous(memory_format=torch.channels_last))
+        loss: Tensor = self.loss(embeddings[: len(images)], labels)
+        if clean:
+            clip_loss = self.distillation(embeddings[len(images) :], self.teacher[0](*clean))
+            self.log_dict({"margin_loss": loss, "clip_loss": clip_loss}, on_step=False, on_epoch=True)
+            loss = loss + clip_loss
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True)
         self.log("lr", self.get_lr(), on_step=True, on_epoch=False)
         return loss
@@ -68,6 +115,16 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         embeddings, labels = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
         self.log_dict(self.score(embeddings, labels), prog_bar=True)
+        if self.previews and self.roc is not None and self.roc.num_positives and self.roc.num_negatives:
+            with self.previewing():
+                self._preview(self.roc, embeddings, labels)
+
+    def _preview(self, roc: PairROC, embeddings: Tensor, labels: Tensor) -> None:
+        dataset = getattr(self.trainer.val_dataloaders, "dataset", None)
+        names = getattr(dataset, "class_names", None)
+        self.show_text("tpr_fpr_table", previews.tpr_fpr_table(roc))
+        self.show("roc", previews.roc_picture(roc))
+        self.show("pca", previews.pca_picture(embeddings, labels, names))
 
     def score(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """The validation metrics of embeddings `[N, D]` with labels `[N]`; the export's gate asks, too."""
@@ -97,10 +154,34 @@ def _check_embed_dim(config: Config) -> None:
         )
 
 
+def _check_clean(clean: Sequence[Tensor], wanted: bool) -> None:
+    """Raises TrainingError where the training set gives clean images and should not, or the other way."""
+    if bool(clean) != wanted:
+        gives = "(image, label, clean image)" if clean else "(image, label)"
+        raise TrainingError(
+            f"common.use_clip is {str(wanted).lower()} but the training set gives {gives}. Set "
+            f"dataset.train_options.options.use_clip to {str(wanted).lower()}, too."
+        )
+
+
 def _build(config: Config, part: str, arguments: Mapping[str, object]) -> Any:
     name = getattr(config.model, part).name
+    return _call(config, part, name, find_class(name, part, config.project), arguments)
+
+
+def _teacher(config: Config, method: str | None = None) -> Any:
+    """The teacher, or what a class method of it gives for the same arguments."""
+    section = config.model.teacher or Component(name="ClipTeacher")
+    cls = find_class(section.name, "teacher", config.project)
+    return _call(config, "teacher", section.name, getattr(cls, method) if method else cls, section.options)
+
+
+def _call(
+    config: Config, part: str, name: str, function: Callable[..., Any], arguments: Mapping[str, object]
+) -> Any:
+    """What the function gives; ConfigError at the part's options where it refuses them."""
     try:
-        return find_class(name, part, config.project)(**arguments)
+        return function(**arguments)
     except (TypeError, ValueError) as exc:
         problem = config.problem(f"model.{part}.options", f"{name} refuses them: {exc}")
         raise ConfigError([problem]) from exc

@@ -1,4 +1,4 @@
-"""Backbone and head: image `[N, 3, H, W]` in [0, 1] to embedding `[N, embed_dim]`, not normalised."""
+"""The backbone, and what is exported of a trained model."""
 
 from __future__ import annotations
 
@@ -51,40 +51,12 @@ class Backbone(nn.Module):
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     try:
         return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
-    except OSError as exc:
+    except (OSError, RuntimeError) as exc:  # no network; no weights of that name
         raise TrainingError(
-            f"model.backbone.options.pretrained is true but the weights of {name} cannot be had: {exc}. "
-            f"Set it to false, or download them once into the hub's cache on a machine with a network."
+            f"model.backbone.options.pretrained is true but the weights of {name} cannot be had: "
+            f"{str(exc).rstrip('.')}. Set it to false, or download them once into the hub's cache on a "
+            "machine with a network."
         ) from exc
-
-
-class FeatureLearningSqueezeLBNHead(nn.Module):
-    """1x1 squeeze, flatten, then two linear layers with LayerNorm and BatchNorm.
-
-    Args:
-        in_dim: channels of the backbone's last feature map.
-        embed_dim: length of the embedding.
-        feature_map_size: side of that map.
-        squeeze_ratio: share of the channels that is kept, in (0, 1].
-    """
-
-    def __init__(
-        self, in_dim: int, embed_dim: int, feature_map_size: int, squeeze_ratio: float = 0.25
-    ) -> None:
-        super().__init__()
-        squeezed = max(1, int(in_dim * squeeze_ratio))
-        self.squeeze = nn.Sequential(nn.Conv2d(in_dim, squeezed, 1, bias=False), nn.Flatten())
-        self.embed = nn.Sequential(
-            nn.Linear(squeezed * feature_map_size**2, embed_dim, bias=False),
-            nn.LayerNorm(embed_dim),
-            nn.Linear(embed_dim, embed_dim, bias=False),
-            nn.BatchNorm1d(embed_dim),
-        )
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Embedding `[N, embed_dim]` of the last feature map."""
-        embedding: Tensor = self.embed(self.squeeze(features[-1]))
-        return embedding
 
 
 class WarpFeatureLearning(nn.Module):

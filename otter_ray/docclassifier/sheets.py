@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from otter_ray.docclassifier.datasets import CaptureDataset, SynthDataset
+    from otter_ray.docclassifier.datasets import CaptureDataset
+    from otter_ray.docclassifier.synth import SynthDataset
 
 Image = NDArray[np.uint8]
 
@@ -20,7 +21,8 @@ _GAP = 4
 
 def draw_sheets(train: object, valid: object, folder: Path) -> None:
     """A sheet of what each data set shows the model, into a study's folder, where there is one for it."""
-    from otter_ray.docclassifier.datasets import CaptureDataset, SynthDataset
+    from otter_ray.docclassifier.datasets import CaptureDataset
+    from otter_ray.docclassifier.synth import SynthDataset
 
     if isinstance(train, SynthDataset):
         augmentation_sheet(train, folder / "augmented.png")
@@ -28,8 +30,8 @@ def draw_sheets(train: object, valid: object, folder: Path) -> None:
         capture_sheet(valid, folder / "captures.png")
 
 
-def write_sheet(images: Sequence[Image], path: str | Path, columns: int = 8) -> None:
-    """Images uint8 [h, w, 3] (RGB, all of one size), row by row, as a PNG at `path`."""
+def grid(images: Sequence[Image], columns: int = 8) -> Image:
+    """Images uint8 [h, w, 3] (RGB, all of one size), row by row, as one."""
     height, width = images[0].shape[:2]
     rows = -(-len(images) // columns)
     step = np.array([height + _GAP, width + _GAP])
@@ -37,15 +39,21 @@ def write_sheet(images: Sequence[Image], path: str | Path, columns: int = 8) -> 
     for index, image in enumerate(images):
         top, left = _GAP + np.array(divmod(index, columns)) * step
         sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def write_sheet(images: Sequence[Image], path: str | Path, columns: int = 8) -> None:
+    """The `grid` of the images as a PNG at `path`."""
+    sheet = grid(images, columns)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
 
 
 def augmentation_sheet(dataset: SynthDataset, path: str | Path, documents: int = 8, samples: int = 9) -> None:
-    """Each row one document: clean, then augmented as in training."""
-    clean, cells = dataset.images, list[Image]()
+    """Each row one class: clean, then augmented as in training."""
+    cells = list[Image]()
     for label in np.linspace(0, dataset.num_classes - 1, documents).astype(int).tolist():
-        cells += [clean[label], *(dataset.sample(label, number) for number in range(samples))]
+        cells += [dataset.clean(label), *(dataset.sample(label, number) for number in range(samples))]
     write_sheet(cells, path, columns=1 + samples)
 
 

@@ -19,7 +19,8 @@ from otter_ray.export.onnx_file import example_inputs, onnx_section, opset_of
 from otter_ray.train.mixin import BaseMixin
 
 BATCHES = (1, 2, 7)
-# Largest difference of one output value between onnxruntime and PyTorch, both in float32 on the CPU.
+# Largest difference of one output value between onnxruntime and PyTorch, both in float32 on the CPU, in
+# units of the largest value where that is above 1: float32 has seven digits, not seven decimals.
 OUTPUT_TOLERANCE = 1e-4
 # Of the metric. It counts pairs beyond a threshold: rounding may move a pair across, but not many.
 METRIC_TOLERANCE = 1e-3
@@ -53,7 +54,8 @@ class Gate:
     Attributes:
         opset: of the file.
         batches: sizes that were really run.
-        output_difference: largest |onnxruntime - PyTorch| over all outputs and validation images.
+        output_difference: largest |onnxruntime - PyTorch| / max(1, largest |PyTorch|) over all outputs and
+            validation images.
         metrics: measured on the ONNX file over the whole validation set.
         pytorch_metrics: the same on the PyTorch model.
         recorded: what training logged for this checkpoint.
@@ -156,7 +158,8 @@ def _onnx_outputs(session: onnxruntime.InferenceSession, inputs: dict[str, np.nd
 
 
 def _difference(output: np.ndarray, tensor: Tensor) -> float:
-    return float(np.abs(output - tensor.numpy()).max())
+    expected = tensor.numpy()
+    return float(np.abs(output - expected).max() / max(1.0, np.abs(expected).max()))
 
 
 def _compare_metric(gate: Gate, candidate: Candidate) -> None:

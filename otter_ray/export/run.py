@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
 from otter_ray.config import Config, to_yaml
 from otter_ray.errors import ExportError
@@ -27,6 +25,7 @@ from otter_ray.train.builders import (
     load_model_from_config,
 )
 from otter_ray.train.callbacks import BEST
+from otter_ray.train.record import model_figures
 
 PACKAGES = ("lightning", "onnx", "onnxruntime", "otter_ray", "timm", "torch")
 
@@ -131,22 +130,12 @@ def _provenance(candidate: Candidate, gate: Gate, checkpoint: Path, epoch: int) 
         "epoch": epoch,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "metric": candidate.metric,
-        **model_figures(config, candidate.wrapped),
+        **model_figures(candidate.wrapped, list(example_inputs(section, 1).values())),
         "inputs": {name: section.input_shape[name].model_dump() for name in section.input_names},
         "outputs": section.output_names,
         "gate": asdict(gate),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-
-
-def model_figures(config: Config, wrapped: nn.Module) -> dict[str, int]:
-    """FLOPs and MACs of one image (matrix products and convolutions), and the number of parameters."""
-    inputs = example_inputs(onnx_section(config), 1)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        wrapped(*inputs.values())
-    flops = counter.get_total_flops()
-    parameters = sum(parameter.numel() for parameter in wrapped.parameters())
-    return {"flops": flops, "macs": flops // 2, "parameters": parameters}
 
 
 def _text(value: Any) -> str:

@@ -32,7 +32,8 @@ def train(
 
     Example: python -m otter_ray.train demo --set trainer.max_epochs=2
 
-    The run's folder holds config.yaml, checkpoints/best.ckpt and last.ckpt, and TensorBoard events.
+    The run's folder holds config.yaml, checkpoints/best.ckpt and last.ckpt, pictures of each epoch in
+    preview/ (unless common.preview is false), and TensorBoard events.
     Export the best epoch with: python -m otter_ray.export FOLDER
     """
     with honest_exit():

@@ -15,10 +15,11 @@ from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 
 from otter_ray.config import Component, Config
-from otter_ray.errors import ConfigError, DataError, Problem, TrainingError
+from otter_ray.errors import ConfigError, DataError, Problem
 from otter_ray.train.callbacks import EpochSetter
 from otter_ray.train.components import accepted, find_class
-from otter_ray.train.mixin import BaseMixin, state_dict_of
+from otter_ray.train.mixin import BaseMixin
+from otter_ray.train.restore import load_weights
 
 WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "timeout", "multiprocessing_context")
 
@@ -27,8 +28,8 @@ def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) ->
     """The data set that the section names.
 
     Args:
-        facts: what is known at run time only (`image_size`, `valid_dataset`); those that the class takes
-            by name and the config does not give are passed on.
+        facts: what stands elsewhere (`dataset_facts`) or is known at run time only (`valid_dataset`); those
+            that the class takes by name and its own options do not give are passed on.
     """
     cls = find_class(section.name, "dataset", project)
     try:
@@ -40,7 +41,12 @@ def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) ->
 
 def dataset_facts(config: Config) -> dict[str, Any]:
     """What a data set may ask for that stands elsewhere in the config."""
-    return {"image_size": tuple(config.common.image_size)}
+    common = config.common
+    return {
+        "image_size": tuple(common.image_size),
+        "use_imagenet": common.use_imagenet,
+        "use_clip": common.use_clip,
+    }
 
 
 def build_datasets(config: Config) -> tuple[Dataset[Any], Dataset[Any]]:
@@ -162,32 +168,24 @@ def load_model_from_config(config: Config, checkpoint: Path) -> BaseMixin:
         TrainingError: the weights are another architecture's; names the first keys that differ.
     """
     model = build_model(config)
-    weights = state_dict_of(checkpoint)
-    own = model.state_dict()
-    differing = [
-        key
-        for key in sorted(own.keys() | weights.keys())
-        if key not in own or key not in weights or own[key].shape != weights[key].shape
-    ]
-    if differing:
-        raise TrainingError(
-            f"{checkpoint} holds another architecture than {config.name}: they differ in "
-            f"{', '.join(differing[:5])}{' ...' if len(differing) > 5 else ''} ({len(differing)} keys). "
-            "Use the config that it was trained with."
-        )
-    model.load_state_dict(weights)
+    load_weights(model, checkpoint)
     return model.eval()
 
 
 def fill_classes(config: Config, train: Dataset[Any]) -> Config:
     """The config with `model.loss.num_classes: -1` replaced by the data set's number of classes."""
-    if config.model.loss.arguments.get("num_classes") != -1:
-        return config
     classes = getattr(train, "num_classes", None)
-    if classes is None:
+    if classes is None and config.model.loss.arguments.get("num_classes") == -1:
         message = f"-1 asks the data set, but {type(train).__name__} has no num_classes. Give the number."
         raise ConfigError([Problem("model.loss.num_classes", message)])
-    return config.with_values({"model.loss.num_classes": classes})
+    return with_classes(config, classes or 0)
+
+
+def with_classes(config: Config, count: int) -> Config:
+    """The config with `model.loss.num_classes: -1` replaced by `count`."""
+    if config.model.loss.arguments.get("num_classes") != -1:
+        return config
+    return config.with_values({"model.loss.num_classes": count})
 
 
 def available_cpus() -> int:

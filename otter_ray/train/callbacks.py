@@ -76,8 +76,9 @@ class Reporter(Checkpoint):
         checkpoint["device"] = pl_module.device.type
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what `state_dict` gave."""
-        self.best = state_dict["best"]
+        """Takes up what `state_dict` gave. The best of another run is not this one's."""
+        if (self.folder / BEST).is_file():
+            self.best = state_dict["best"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Marks that the metrics at hand are this epoch's."""

@@ -18,8 +18,10 @@ from torch.utils.data import DataLoader
 
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, OtterError, Problem, did_you_mean
+from otter_ray.train.builders import with_classes
 from otter_ray.train.components import find_class, load_project, unknown_arguments
 from otter_ray.train.quiet import quiet
+from otter_ray.train.restore import find_restore
 
 ACCELERATORS_WITH_GPU = ("gpu", "cuda")
 # Arguments of Lightning's Trainer that `build_trainer` gives.
@@ -50,7 +52,8 @@ class Checker:
         found = [
             *self._components(config),
             *_accelerator(config, self.gpus),
-            *_not_yet(config),
+            *_quantize(config),
+            *_restore(config),
             *_trainer(config),
             *self._told(config, ("precision", precision), partial(_precision, precision)),
             *_plain(config, "trainer", L.Trainer, config.trainer.model_dump(), TRAINER_GIVEN),
@@ -76,7 +79,12 @@ class Checker:
                 yield config.problem(f"{key}.{below}", message)
 
     def _model(self, config: Config) -> list[Problem]:
-        identity = (config.project, config.model.model_dump(), config.common.image_size)
+        identity = (
+            config.project,
+            config.model.model_dump(),
+            config.common.image_size,
+            config.common.use_clip,
+        )
         return self._told(config, identity, partial(_build, config))
 
     def _told(
@@ -108,6 +116,8 @@ def _sections(config: Config) -> Iterator[tuple[str, str, Component]]:
         yield "model.neck", "neck", model.neck
     yield "model.head", "head", model.head
     yield "model.loss", "loss", model.loss
+    if model.teacher is not None:
+        yield "model.teacher", "teacher", model.teacher
     yield "dataset.train_options", "dataset", data.train_options
     yield "dataset.valid_options", "dataset", data.valid_options
     yield "optimizer", "optimizer", config.optimizer
@@ -163,17 +173,19 @@ def _accelerator(config: Config, gpus: float) -> list[Problem]:
     return [config.problem("trainer.accelerator", message)]
 
 
-def _not_yet(config: Config) -> list[Problem]:
-    """Switches of Otter's configs that nothing here obeys yet: better refused than ignored."""
-    common = config.common
-    asked = {
-        "common.is_restore": common.is_restore,
-        "common.use_imagenet": common.use_imagenet,
-        "common.use_clip": common.use_clip,
-        "quantize": bool(config.quantize),
-    }
-    message = "is not supported yet. Set it to false, or leave it out."
-    return [config.problem(key, message) for key, is_asked in asked.items() if is_asked]
+def _quantize(config: Config) -> list[Problem]:
+    """Otter's own configs have the section, switched off."""
+    if not (config.quantize or {}).get("do_quant"):
+        return []
+    return [config.problem("quantize.do_quant", "is not supported yet. Set it to false.")]
+
+
+def _restore(config: Config) -> list[Problem]:
+    try:
+        find_restore(config)
+    except ConfigError as exc:
+        return exc.problems
+    return []
 
 
 def _trainer(config: Config) -> list[Problem]:
@@ -205,8 +217,7 @@ def _precision(precision: Any) -> list[tuple[str, str]]:
 
 def _build(config: Config) -> list[tuple[str, str]]:
     """Builds the model without memory for its weights; the loss with two classes where it asks the data."""
-    if config.model.loss.arguments.get("num_classes") == -1:
-        config = config.with_values({"model.loss.num_classes": 2})
+    config = with_classes(config, 2)
     if "pretrained" in config.model.backbone.options:
         # Not with_values: a changed backbone would reset the sizes that are to be checked against it.
         config = config.with_sets(["model.backbone.options.pretrained=false"])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import timm.optim
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch.optim import Optimizer
 
 from otter_ray.config import Config
@@ -30,11 +37,19 @@ class BaseMixin(_Base):
         METRICS: names that the model logs, so that a monitor of anything else is refused before the
             start; empty: not known.
         SCORES: names that `score` gives: what a study can be about.
+        FRESH: prefixes of weights that `common.is_restore` may leave at their fresh values, where the
+            checkpoint has none of them or of another shape: a loss's, on other data.
+
+    Attributes:
+        previews: whether to draw pictures; the run says so.
     """
 
     METRICS: tuple[str, ...] = ()
     SCORES: tuple[str, ...] = ()
+    FRESH: tuple[str, ...] = ()
     config: Config
+    previews: bool = False
+    _preview_failed: bool = False
 
     def configure_optimizers(self) -> Any:
         """The config's optimizer, without decay on biases and norms, and its schedule if it names one."""
@@ -74,6 +89,46 @@ class BaseMixin(_Base):
         """The learning rate of the first parameter group, now."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
+    @property
+    def preview_dir(self) -> Path:
+        """`RUN/preview/epoch_NNNN`, made on demand; epochs count from 1, as the run reports them."""
+        folder = Path(self.trainer.default_root_dir) / "preview" / f"epoch_{self.current_epoch + 1:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def previewing(self) -> Iterator[None]:
+        """Draw and show in here: what fails (a folder that cannot be written) costs pictures, not the run.
+
+        Warns once. Draw no random numbers: a run that looks is to train like one that does not.
+        """
+        try:
+            yield
+        except Exception as exc:
+            if not self._preview_failed:
+                self._preview_failed = True
+                text = f"the run goes on without a preview that failed: {type(exc).__name__}: {exc}"
+                warnings.warn(f"{text}. Mend it, or set common.preview: false.", stacklevel=3)
+
+    def show(self, name: str, image: NDArray[np.uint8]) -> None:
+        """Writes `image` (uint8 [h, w, 3], RGB) as `NAME.png`; TensorBoard has it as `preview/NAME`."""
+        if self.trainer.is_global_zero:
+            Image.fromarray(image).save(self.preview_dir / f"{name}.png")
+            self._log_preview("add_image", name, image, dataformats="HWC")
+
+    def show_text(self, name: str, text: str) -> None:
+        """Writes `text` as `NAME.txt`; TensorBoard has it as `preview/NAME`, in a fixed pitch."""
+        if self.trainer.is_global_zero:
+            (self.preview_dir / f"{name}.txt").write_text(text)
+            # TensorBoard reads Markdown: what is indented keeps its columns.
+            self._log_preview("add_text", name, textwrap.indent(text, "    "))
+
+    def _log_preview(self, method: str, name: str, content: Any, **options: Any) -> None:
+        for logger in self.loggers:
+            add = getattr(getattr(logger, "experiment", None), method, None)
+            if add is not None:
+                add(f"preview/{name}", content, self.global_step, **options)
+
     def score(self, outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Metrics of a whole validation set, from what the exported wrapper gives and the labels."""
         raise NotImplementedError(f"{type(self).__name__} must say how its outputs are scored")
@@ -86,8 +141,3 @@ class BaseMixin(_Base):
         """Puts the config, as plain data, beside the weights: a checkpoint is a model."""
         checkpoint["config"] = self.config.to_dict()
         checkpoint["config_name"] = self.config.name
-
-
-def state_dict_of(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The weights in a checkpoint, on the CPU."""
-    return dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])

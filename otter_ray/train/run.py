@@ -22,8 +22,11 @@ from otter_ray.train.builders import (
     fill_classes,
 )
 from otter_ray.train.callbacks import BEST, Reporter
+from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.quiet import quiet
+from otter_ray.train.record import write_environment, write_figures
 from otter_ray.train.report import Report
+from otter_ray.train.restore import find_restore, load_weights
 
 
 def run_training(
@@ -41,12 +44,14 @@ def run_training(
 
     Args:
         config: as loaded; every -1 is filled in here.
-        folder: the run's: `config.yaml`, `checkpoints/`, the logger's files.
+        folder: the run's: `config.yaml`, `checkpoints/`, the logger's files; of a lone run also `preview/`,
+            `environment.json` and `model.json`.
         report: called after each validated epoch; what it raises ends the run.
         metric, mode: which epoch is best.
         cpus: threads for torch, and the bound of the loaders' workers; None: all that there are.
-        standalone: False inside a study (no progress bars, no summaries).
-        checkpoint: of this run, to go on from; None: from fresh weights.
+        standalone: False inside a study: no progress bars and summaries, no previews unless asked for.
+        checkpoint: of this run, to go on from; None: from fresh weights, or from the earlier run that
+            `common.is_restore` asks for.
 
     Raises:
         OtterError: the config or its data cannot be used.
@@ -62,8 +67,14 @@ def run_training(
         (folder / "config.yaml").write_text(to_yaml(config))
         reporter = Reporter(folder / "checkpoints", report, metric, mode)
         trainer = build_trainer(config, folder, reporter, standalone)
+        model = build_model(config)
+        model.previews = standalone if config.common.preview is None else config.common.preview
+        if standalone:
+            write_environment(folder)
+            write_figures(config, model, folder)
+        checkpoint = checkpoint or _restored(config, model)
         with _honest_interrupt():
-            trainer.fit(build_model(config), train, valid, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(model, train, valid, ckpt_path=checkpoint, weights_only=True)
     best = folder / "checkpoints" / BEST
     if trainer.is_global_zero and not best.is_file():
         raise TrainingError(
@@ -71,6 +82,22 @@ def run_training(
             "at most trainer.max_epochs, and trainer.limit_val_batches above 0."
         )
     return best
+
+
+def _restored(config: Config, model: BaseMixin) -> Path | None:
+    """Loads the weights that the config starts from; gives their checkpoint where all its states count."""
+    source = find_restore(config)
+    if source is None:
+        return None
+    if not config.common.restore_all_states:
+        load_weights(model, source, model.FRESH)
+        return None
+    load_weights(model, source)
+    done = torch.load(source, map_location="cpu", weights_only=True)["epoch"] + 1
+    if done >= config.trainer.max_epochs:
+        message = f"{config.trainer.max_epochs} but {source} has {done} epochs behind it. Raise it."
+        raise ConfigError([config.problem("trainer.max_epochs", message)])
+    return source
 
 
 def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoader[Any]]:

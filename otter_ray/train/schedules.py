@@ -1,6 +1,13 @@
-"""Learning-rate schedules that Otter's configs name and torch lacks."""
+"""Learning-rate schedules that Otter's configs name and torch lacks. `t` counts the steps done.
+
+Both warm up in a line through 0 one step *before* the run, so that the first step already learns:
+`(t + 1) / (w + 1)` of the peak. Otter's own begin at 0, and their first step changes nothing.
+"""
 
 from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -34,7 +41,47 @@ class PolynomialLRWarmup(LambdaLR):
 
         def factor(step: int) -> float:
             if step < warmup_iters:
-                return (step + 1) / (warmup_iters + 1)
+                return _rising(step, warmup_iters)
             return float(max(0.0, (total_iters - step) / (total_iters - warmup_iters)) ** power)
 
         super().__init__(optimizer, factor, last_epoch)
+
+
+class MultiStepLRWarmUp(LambdaLR):
+    """Linear warm-up to the optimizer's rate, then a fall by `gamma` at each milestone.
+
+    With `w = warmup_milestone` the rate at step `t` is the base rate times `(t + 1) / (w + 1)` while
+    `t < w`, and `gamma ** (number of milestones <= t - w)` from there on.
+
+    Args:
+        optimizer: its rates are the peak rates.
+        milestones: steps after the warm-up, rising.
+        warmup_milestone: steps of warm-up, >= 0.
+        gamma: factor of each fall, > 0.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        milestones: Sequence[int],
+        warmup_milestone: int,
+        gamma: float = 0.1,
+        last_epoch: int = -1,
+    ) -> None:
+        if warmup_milestone < 0:
+            raise ValueError(f"warmup_milestone is {warmup_milestone} but must be >= 0")
+        if list(milestones) != sorted(milestones):
+            raise ValueError(f"milestones are {list(milestones)} but must rise")
+        if gamma <= 0:
+            raise ValueError(f"gamma is {gamma} but must be > 0")
+
+        def factor(step: int) -> float:
+            if step < warmup_milestone:
+                return _rising(step, warmup_milestone)
+            return float(gamma ** bisect_right(milestones, step - warmup_milestone))
+
+        super().__init__(optimizer, factor, last_epoch)
+
+
+def _rising(step: int, warmup: int) -> float:
+    return (step + 1) / (warmup + 1)

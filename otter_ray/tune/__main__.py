@@ -123,7 +123,8 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
         dashboard = stack.enter_context(ray_session(address)) if address else None
         nodes = cluster_nodes() if address else [local_node()]
         check_study(config, space, sum(node.gpus for node in nodes))
-        make_plan(space.study, nodes)
+        accelerator = config.trainer.accelerator
+        make_plan(space.study, nodes, accelerator)
         folder = choice.folder(config.name)
         stack.enter_context(sole_driver(folder))
         with run.removed_if_unused(folder):
@@ -132,7 +133,7 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
         if (left := search.trials_left()) > 0:
             if not address:
                 dashboard = stack.enter_context(ray_session(None))
-            plan = make_plan(space.with_trials(left).study, cluster_nodes())
+            plan = make_plan(space.with_trials(left).study, cluster_nodes(), accelerator)
             console.print(f"plan: {plan}")
             if plan.idle_gpus:
                 console.print(f"warning: {plan.idle_gpus}", style="yellow")

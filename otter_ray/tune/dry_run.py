@@ -17,7 +17,7 @@ def show_plan(config: Config, space: Space, samples: int, console: Console) -> N
     node = local_node()
     check_study(config, space, node.gpus)
     options = space.study
-    plan = make_plan(options, [node])
+    plan = make_plan(options, [node], config.trainer.accelerator)
     console.print(f"plan: {plan}")
     console.print(
         f"search: {options.sampler.name} + {options.scheduler.name} on {options.metric} ({options.mode}), "

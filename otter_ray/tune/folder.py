@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import unified_diff
-from importlib import metadata
 from pathlib import Path
 
 import optuna
@@ -23,11 +17,6 @@ from otter_ray.config import Config, Space, StudyOptions, to_yaml
 from otter_ray.errors import StudyError
 from otter_ray.report.rows import open_journal
 from otter_ray.tune.sampler import build_sampler
-
-PACKAGES = (
-    "albumentations", "lightning", "numpy", "onnx", "onnxruntime", "optuna", "otter_ray", "pyarrow",
-    "ray", "tensorboard", "timm", "torch",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,37 +131,3 @@ def open_study(folder: StudyFolder, options: StudyOptions, seed: int = 0) -> opt
     study.sampler = build_sampler(options, seed, len(study.get_trials(deepcopy=False)))
     study.set_user_attr("metric", options.metric)
     return study
-
-
-def write_environment(folder: StudyFolder) -> None:
-    """`environment.json`: what someone needs who wants to repeat the study."""
-    import torch
-
-    facts = {
-        "command": [sys.executable, *sys.orig_argv[1:]],
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "git_revision": _git_revision(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "cuda": torch.version.cuda,
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-    }
-    (folder.path / "environment.json").write_text(json.dumps(facts, indent=2) + "\n")
-
-
-def _git_revision() -> str | None:
-    """The revision of the code at hand, None outside a repository or without git."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

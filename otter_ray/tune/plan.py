@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from otter_ray.config import StudyOptions
 from otter_ray.errors import StudyError
+from otter_ray.train.check import ACCELERATORS_WITH_GPU
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,18 @@ class Plan:
         gpus = sum(node.gpus for node in self.nodes)
         if self.gpus or not gpus:
             return ""
-        return f"{gpus:g} GPUs stay idle: resources.gpus_per_worker is 0 in the search space."
+        return (
+            f"{gpus:g} GPUs stay idle: resources.gpus_per_worker is 0 in the search space, or "
+            "trainer.accelerator is cpu."
+        )
 
 
-def make_plan(options: StudyOptions, nodes: Sequence[Node]) -> Plan:
+def make_plan(options: StudyOptions, nodes: Sequence[Node], accelerator: str = "auto") -> Plan:
     """Fits as many slots as go onto the nodes; a slot never spans two of them.
+
+    Args:
+        accelerator: the config's. A share of a GPU is asked for where the trials will use one: not with
+            `cpu`, and with `auto` only where a node has one.
 
     Raises:
         StudyError: no node can hold a single trial.
@@ -63,7 +71,9 @@ def make_plan(options: StudyOptions, nodes: Sequence[Node]) -> Plan:
             f"resources.workers_per_trial is {wanted.workers_per_trial} but a trial has one worker so far. "
             "Set it to 1 and give that worker more with cpus_per_worker and gpus_per_worker."
         )
-    cpus, gpus = wanted.cpus_per_worker, wanted.gpus_per_worker
+    has_gpus = any(node.gpus for node in nodes)
+    uses_gpus = accelerator in ACCELERATORS_WITH_GPU or (accelerator == "auto" and has_gpus)
+    cpus, gpus = wanted.cpus_per_worker, wanted.gpus_per_worker if uses_gpus else 0.0
     slots = sum(_slots_on(node, cpus, gpus) for node in nodes)
     if not slots:
         largest = ", ".join(f"{node.cpus:g} CPUs + {node.gpus:g} GPUs" for node in nodes) or "none"

@@ -11,7 +11,13 @@ from rich.console import Console
 from torch.utils.data import Dataset
 
 from otter_ray.config import Config, Space
-from otter_ray.train.builders import build_datasets, fill_classes
+from otter_ray.train.builders import (
+    build_datasets,
+    build_model,
+    dataset_facts,
+    fill_classes,
+    with_classes,
+)
 from otter_ray.train.components import load_project
 from otter_ray.tune.folder import StudyFolder
 
@@ -39,6 +45,22 @@ def prepare_data(config: Config, space: Space, folder: StudyFolder, console: Con
         draw_sheets(train, valid, folder.path)
 
 
+def prepare_weights(config: Config, space: Space) -> None:
+    """Builds each backbone that the study can reach once, as for training.
+
+    So pretrained weights (and a teacher's) are in the hub's cache before several slots ask for them.
+
+    Raises:
+        TrainingError: weights cannot be had.
+    """
+    seen = set()
+    for branch in (config, *map(config.with_values, space.branches(config))):
+        identity = json.dumps([branch.model.backbone.model_dump(), branch.common.use_clip], sort_keys=True)
+        if identity not in seen:
+            seen.add(identity)
+            build_model(with_classes(branch, 2)).setup("fit")
+
+
 def _other_data(config: Config, space: Space) -> Iterator[Config]:
     """A config for each other data section that the space can reach."""
     seen = {_data_of(config)}
@@ -49,7 +71,7 @@ def _other_data(config: Config, space: Space) -> Iterator[Config]:
 
 
 def _data_of(config: Config) -> str:
-    return json.dumps([config.common.image_size, config.dataset.model_dump()], sort_keys=True)
+    return json.dumps([dataset_facts(config), config.dataset.model_dump()], sort_keys=True)
 
 
 def _size(dataset: Dataset[Any]) -> str:

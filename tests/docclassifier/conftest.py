@@ -17,8 +17,9 @@ REAL_IMAGES = Path(
 
 DIGESTS = """
 import hashlib, json
-from otter_ray.docclassifier.datasets import CaptureDataset, SynthDataset
+from otter_ray.docclassifier.datasets import CaptureDataset
 from otter_ray.docclassifier.drawing import draw_document
+from otter_ray.docclassifier.synth import SynthDataset
 
 items = SynthDataset((32, 32), drawn=30, length_of_dataset=90)
 items.set_epoch(2)

@@ -45,6 +45,14 @@ def test_near_duplicates_are_found_in_both_directions(images):
     assert near_duplicates(thumbs, thumbs[:0]).tolist() == [False] * 60
 
 
+def test_many_rows_are_compared_in_blocks(images):
+    thumbs = thumbnails(images)
+    many = np.tile(thumbs, (150, 1))
+    found = near_duplicates(many, thumbs[:3])
+    assert found.reshape(150, 60).tolist() == [near_duplicates(thumbs, thumbs[:3]).tolist()] * 150
+    assert 3 * 150 <= found.sum() < len(many)
+
+
 def test_chosen_documents_are_distinct_and_follow_the_seed(images):
     thumbs = thumbnails(np.concatenate([images, images]))
     chosen = choose_distinct(thumbs, 20, seed=4)

@@ -3,6 +3,8 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -11,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from otter_ray.docclassifier.cache import Built, cache_key, cached_table
-from otter_ray.docclassifier.images import drawn_images, load_images
+from otter_ray.docclassifier.cache import Row, cache_key, cached_table
+from otter_ray.docclassifier.images import _in_order, drawn_images, load_images
 from otter_ray.errors import DataError
 
 KEY = "dataset.train_options.options.root"
@@ -23,7 +25,7 @@ def solid(colour, size=(40, 30)):
 
 
 def one_image():
-    return Built(np.full((1, 4, 4, 3), 7, np.uint8), ["a"], ["b"])
+    return [Row("a", "b", np.full((4, 4, 3), 7, np.uint8))]
 
 
 def never():
@@ -106,6 +108,24 @@ def test_unusable_folders_are_named_with_the_key_to_set(tmp_path):
         assert KEY in str(caught.value)
 
 
+def test_a_file_that_cannot_be_read_shifts_no_labels(folder, cache):
+    """Rotten bytes are rotten everywhere; what may be readable another time stops the run instead."""
+    (folder / "class_1" / "loop.png").symlink_to("loop.png")
+    with pytest.raises(DataError, match=r"class_1/loop\.png cannot be read.*take it away"):
+        load_images(folder, (16, 16), KEY)
+    assert not list(cache.glob("*.arrow")) + list(cache.glob("*.tmp"))
+
+
+def test_labels_are_the_same_when_the_cache_is_lost(folder, cache):
+    (folder / "class_0" / "bad.jpg").write_bytes(b"not an image at all")
+    with pytest.warns(UserWarning, match="1 unreadable"):
+        before = load_images(folder, (16, 16), KEY)
+    before.path.unlink()
+    with pytest.warns(UserWarning, match="1 unreadable"):
+        after = load_images(folder, (16, 16), KEY)
+    assert (after.path, after.names, after.skipped) == (before.path, before.names, before.skipped)
+
+
 def test_a_changed_folder_is_decoded_again(folder):
     before = load_images(folder, (16, 16), KEY)
     assert load_images(folder, (16, 16), KEY).path == before.path
@@ -165,11 +185,55 @@ def test_a_full_disk_is_reported_and_leaves_nothing_behind(cache):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(DataError, match=r"Cannot write .*set OTTER_RAY_CACHE"):
-            cached_table("key", lambda: Built(np.zeros((9, 64, 64, 3), np.uint8), ["a"] * 9, ["b"] * 9))
+            cached_table("key", lambda: [Row("a", "b", np.zeros((64, 64, 3), np.uint8))] * 9)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
     assert not list(cache.glob("*.arrow")) + list(cache.glob("*.tmp"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere RLIMIT_DATA does not count mappings")
+def test_a_table_larger_than_memory_can_be_built(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["400", "399"], done.stderr
+
+
+LARGE = """
+import resource
+import numpy as np
+from otter_ray.docclassifier.cache import Row, cached_table
+
+def rows():
+    for number in range(400):
+        yield Row(str(number), "", np.full((512, 512, 3), number % 256, np.uint8))
+
+status = dict(line.split(":") for line in open("/proc/self/status"))
+limit = int(status["VmData"].split()[0]) * 1024 + 64_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+try:
+    np.ones(100_000_000, np.uint8)
+except MemoryError:
+    table = cached_table("large", rows)  # 315 MB
+    assert all((image == number % 256).all() for number, image in enumerate(table.images))
+    print(len(table), table.names[-1])
+"""
+
+
+def test_results_come_in_order_and_are_not_made_far_ahead():
+    made = []
+    results = _in_order(lambda item: made.append(item) or item, range(10_000), "counting")
+    assert [next(results) for _ in range(20)] == list(range(20))
+    time.sleep(0.1)
+    assert len(made) <= 20 + 8 * os.cpu_count() + 1
+    assert list(results) == list(range(20, 10_000))
+
+
+def test_progress_is_told_on_stderr_once_it_takes_long(folder, capsys, monkeypatch):
+    load_images(folder, (16, 16), KEY)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("otter_ray.docclassifier.images._PATIENCE", 0)
+    load_images(folder, (16, 24), KEY)
+    assert f"decoding {folder}: 100%" in capsys.readouterr().err
 
 
 def test_an_unwritable_cache_is_replaced_by_a_temporary_one(tmp_path, monkeypatch):
@@ -187,7 +251,7 @@ def race(log):
         with log.open("a") as file:
             file.write("built\n")
         time.sleep(0.5)
-        return Built(np.full((3, 8, 8, 3), 9, np.uint8), list("abc"), list("abc"))
+        return [Row(name, name, np.full((8, 8, 3), 9, np.uint8)) for name in "abc"]
 
     assert (cached_table("shared", build).images == 9).all()
 

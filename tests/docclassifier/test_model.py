@@ -26,8 +26,8 @@ def test_the_head_follows_the_backbone_and_the_image(config, backbone, size, sid
         "onnx.input_shape.img.shape": [1, 3, size, size],
     }
     model = ClassifierModel(config.with_values(changes)).eval()
-    assert model.head.squeeze[0].in_channels == model.backbone.channels[-1]
-    assert model.head.embed[0].in_features == model.head.squeeze[0].out_channels * side**2
+    assert model.head.look[0].in_channels == model.backbone.channels[-1]
+    assert model.head.embed[0].in_features == model.head.look[0].out_channels * side**2
     assert model(torch.rand(2, 3, size, size)).shape == (2, 128)
 
 
@@ -35,7 +35,7 @@ def test_absent_sizes_follow_too(config):
     data = config.to_dict()
     for key in ("in_dim", "feature_map_size"):
         del data["model"]["head"]["options"][key]
-    assert ClassifierModel(type(config).from_dict(data, "demo")).head.squeeze[0].in_channels > 0
+    assert ClassifierModel(type(config).from_dict(data, "demo")).head.look[0].in_channels > 0
 
 
 @pytest.mark.parametrize(("key", "wrong"), [("in_dim", 300), ("feature_map_size", 4)])

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from otter_ray.docclassifier.network import Backbone, FeatureLearningSqueezeLBNHead, WarpFeatureLearning
+from otter_ray.docclassifier import FeatureLearningSqueezeLBNHead
+from otter_ray.docclassifier.network import Backbone, WarpFeatureLearning
 from otter_ray.errors import TrainingError
 
 
@@ -36,13 +37,6 @@ def test_weights_that_cannot_be_had(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(TrainingError, match="pretrained is true but the weights of lcnet_050 cannot be had"):
         Backbone("lcnet_050", pretrained=True)
-
-
-@pytest.mark.parametrize(("channels", "side", "length", "ratio"), [(256, 2, 128, 0.25), (8, 3, 5, 0.01)])
-def test_the_heads_shapes(channels, side, length, ratio):
-    head = FeatureLearningSqueezeLBNHead(channels, length, side, squeeze_ratio=ratio)
-    finer, last = torch.rand(4, 3, 2 * side, 2 * side), torch.rand(4, channels, side, side)
-    assert head([finer, last]).shape == (4, length)
 
 
 @pytest.fixture

@@ -124,9 +124,14 @@ def test_config_and_space_are_told_together(refused, tmp_path):
 
 
 def test_a_branch_with_impossible_data_is_refused(refused, tiny_sets, tmp_path):
-    key = "dataset.train_options.options.augmentation"
-    space = space_file(tmp_path, {key: {"type": "categorical", "choices": ["default", "captur"]}})
-    assert "captur" in refused("demo", *tiny_sets, "--space", space)
+    key = "dataset.train_options.options.aug_func"
+    space = space_file(tmp_path, {key: {"type": "categorical", "choices": ["DefaultImageAug", "CapturAug"]}})
+    assert "CapturAug" in refused("demo", *tiny_sets, "--space", space)
+
+
+def test_data_that_a_branch_switches_on_in_common_is_looked_at(refused, tiny_sets, tmp_path):
+    space = space_file(tmp_path, {"common.use_imagenet": {"type": "categorical", "choices": [False, True]}})
+    assert "imagenet_root is not set" in refused("demo", *tiny_sets, "--space", space)
 
 
 def test_the_dry_run_starts_nothing(tmp_path, monkeypatch):

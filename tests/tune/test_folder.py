@@ -1,6 +1,5 @@
 import dataclasses
 import io
-import json
 import os
 
 import pyarrow.parquet as pq
@@ -18,7 +17,6 @@ from otter_ray.tune.folder import (
     open_folder,
     open_study,
     sole_driver,
-    write_environment,
 )
 
 
@@ -86,14 +84,6 @@ def test_a_renamed_study_is_still_one_study(tmp_path):
     open_study(folder, StudyOptions()).ask()
     moved = StudyFolder(folder.path.rename(tmp_path / "moved"))
     assert len(open_study(moved, StudyOptions()).trials) == 1
-
-
-def test_the_environment_is_written_down(tmp_path):
-    folder = make(tmp_path, "first")
-    write_environment(folder)
-    facts = json.loads((folder.path / "environment.json").read_text())
-    assert facts["packages"]["ray"]
-    assert facts["command"]
 
 
 def row(number, value, state="complete", **values):

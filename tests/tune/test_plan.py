@@ -44,7 +44,22 @@ def test_gpus_that_nobody_asks_for_are_told():
 
 def test_what_can_never_fit_is_refused_with_the_numbers():
     with pytest.raises(StudyError, match=r"needs 4 CPUs and 1 GPUs.*2 CPUs \+ 0 GPUs.*cpus_per_worker"):
-        make_plan(options(cpus_per_worker=4, gpus_per_worker=1), [Node(2)])
+        make_plan(options(cpus_per_worker=4, gpus_per_worker=1), [Node(2)], "gpu")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "node", "gpus", "slots"),
+    [
+        ("gpu", Node(4, 1), 0.5, 2),
+        ("auto", Node(4, 1), 0.5, 2),
+        ("auto", Node(4), 0, 4),
+        ("cpu", Node(4, 1), 0, 4),
+        ("cpu", Node(4), 0, 4),
+    ],
+)
+def test_a_share_of_a_gpu_only_where_trials_use_one(accelerator, node, gpus, slots):
+    plan = make_plan(options(gpus_per_worker=0.5), [node], accelerator)
+    assert (plan.gpus, plan.slots) == (gpus, slots)
 
 
 def test_several_workers_a_trial_are_refused():
@@ -54,7 +69,7 @@ def test_several_workers_a_trial_are_refused():
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path("search_spaces").glob("*.yaml")))
 def test_every_shipped_space_fits_its_config(name):
-    check_study(load_config(name), load_space(name), gpus=0)
+    check_study(load_config(name, ["trainer.accelerator=cpu"]), load_space(name), gpus=0)
 
 
 def test_the_number_of_epochs_cannot_be_searched(tmp_path):

@@ -1,0 +1,49 @@
+import json
+import os
+from importlib import metadata
+
+import torch
+
+from otter_ray.config import load_config
+from otter_ray.train.builders import build_model
+from otter_ray.train.record import model_figures, write_environment
+
+
+def test_the_environment(tmp_path):
+    write_environment(tmp_path)
+    facts = json.loads((tmp_path / "environment.json").read_text())
+    assert facts["packages"]["torch"] == metadata.version("torch")
+    assert {"ray", "lightning", "timm", "albumentations"} < facts["packages"].keys()
+    assert facts["system"]["cpus"] == os.cpu_count()
+    assert facts["system"]["memory_bytes"] > 10**9
+    assert facts["cuda"] == torch.version.cuda
+    assert len(facts["gpus"]) == torch.cuda.device_count()
+    assert facts["command"]
+
+
+class Hand(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.line = torch.nn.Conv2d(3, 4, 3, padding=1, bias=False), torch.nn.Linear(4, 5)
+
+    def forward(self, img):
+        return self.line(self.conv(img).mean(dim=(2, 3)))
+
+
+def test_figures_that_can_be_counted_by_hand():
+    model = Hand().train()
+    macs = 32 * 32 * 4 * 3 * 9 + 4 * 5
+    parameters = 4 * 3 * 9 + 4 * 5 + 5
+    found = model_figures(model, [torch.rand(1, 3, 32, 32)])
+    assert found == {"flops": 2 * macs, "macs": macs, "parameters": parameters}
+    assert model.training
+
+
+def test_a_lone_run_writes_both(tiny_run):
+    assert (tiny_run.folder / "environment.json").is_file()
+    figures = json.loads((tiny_run.folder / "model.json").read_text())
+    model = build_model(load_config(str(tiny_run.folder / "config.yaml")))
+    assert figures["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert figures["parameters_of"].keys() == {"backbone", "head", "loss"}
+    assert sum(figures["parameters_of"].values()) == figures["parameters"]
+    assert figures["flops"] == 2 * figures["macs"] > 0

@@ -1,0 +1,142 @@
+import shutil
+
+import pytest
+import torch
+
+from otter_ray.errors import ConfigError, TrainingError
+from otter_ray.train.builders import build_model
+from otter_ray.train.restore import find_restore, load_weights
+from otter_ray.train.run import run_training
+
+RESTORE = {"common.is_restore": True, "common.restore_ind": "first"}
+
+
+@pytest.fixture(scope="module")
+def short(tiny_config):
+    """Two epochs of two steps."""
+    return tiny_config.with_values({"dataset.train_options.options.length_of_dataset": 32})
+
+
+@pytest.fixture
+def runs(short, tmp_path, monkeypatch):
+    """A working directory where `runs/demo/first` holds one epoch."""
+    monkeypatch.chdir(tmp_path)
+    one = short.with_values({"trainer.max_epochs": 1})
+    # The schedule must not know that the run ends early.
+    steps = {"lr_scheduler.options.total_iters": 4, "lr_scheduler.options.warmup_iters": 1}
+    run_training(one.with_values(steps), tmp_path / "runs" / "demo" / "first", print, cpus=1)
+    return tmp_path / "runs"
+
+
+def trained(config, folder):
+    reports = []
+    run_training(config, folder, reports.append, cpus=1, standalone=False)
+    return reports
+
+
+def problem(config):
+    with pytest.raises(ConfigError) as caught:
+        find_restore(config)
+    return str(caught.value)
+
+
+def weights(folder, name="last.ckpt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+def test_nothing_is_restored_unless_asked_for(short):
+    assert find_restore(short) is None
+
+
+def test_where_runs_and_checkpoints_are_found(short, runs):
+    first = runs / "demo" / "first"
+    newest = find_restore(short.with_values(RESTORE))
+    assert newest.name == "last.ckpt"
+    assert newest.resolve().is_relative_to(first)
+    for name in ("best.ckpt", "epoch=0-step=2.ckpt"):
+        found = find_restore(short.with_values({**RESTORE, "common.restore_ckpt": name}))
+        assert (found.name, found.resolve().is_relative_to(first)) == (name, True)
+    (runs / "other").mkdir()
+    shutil.move(first, runs / "other" / "elsewhere")
+    assert find_restore(short.with_values({**RESTORE, "common.restore_ind": "elsewhere"}))
+    by_path = str(runs / "other" / "elsewhere")
+    assert find_restore(short.with_values({**RESTORE, "common.restore_ind": by_path}))
+
+
+def test_a_missing_run_lists_those_that_there_are(short, runs):
+    text = problem(short.with_values({**RESTORE, "common.restore_ind": "fist"}))
+    for part in ("common.restore_ind", "'fist'", "Did you mean 'first'?", "There are: demo/first."):
+        assert part in text
+    assert "There are: demo/first" in problem(short.with_values({**RESTORE, "common.restore_ind": ""}))
+
+
+def test_no_runs_at_all(short, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"There are none in {tmp_path / 'runs'}." in problem(short.with_values(RESTORE))
+
+
+def test_a_missing_checkpoint_lists_those_that_there_are(short, runs):
+    text = problem(short.with_values({**RESTORE, "common.restore_ckpt": "epoch=1-step=2.ckpt"}))
+    for part in ("common.restore_ckpt", "Did you mean", "best.ckpt", "epoch=0-step=2.ckpt", "last.ckpt"):
+        assert part in text
+
+
+def test_weights_alone_begin_a_new_run(short, runs):
+    first = weights(runs / "demo" / "first")
+    frozen = {**RESTORE, "optimizer.options.lr": 0.0, "trainer.max_epochs": 1}
+    (report,) = trained(short.with_values(frozen), runs / "demo" / "second")
+    second = weights(runs / "demo" / "second")
+    assert (report.epoch, second["global_step"]) == (1, 2)
+    for name, values in first["state_dict"].items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(second["state_dict"][name], values, msg=name)
+
+
+def test_all_states_go_on_as_if_never_stopped(short, runs):
+    steps = {"lr_scheduler.options.total_iters": 4, "lr_scheduler.options.warmup_iters": 1}
+    whole = trained(short.with_values(steps), runs / "demo" / "whole")
+    restored = short.with_values({**RESTORE, **steps, "common.restore_all_states": True})
+    (second,) = trained(restored, runs / "demo" / "second")
+    assert second.epoch == 2
+    assert second.metrics == whole[1].metrics
+    assert second.improved
+    ends = [weights(runs / "demo" / name) for name in ("whole", "second")]
+    assert ends[0]["lr_schedulers"] == ends[1]["lr_schedulers"]
+
+
+def test_nothing_left_to_train(short, runs):
+    done = {**RESTORE, "common.restore_all_states": True, "trainer.max_epochs": 1}
+    with pytest.raises(ConfigError, match=r"trainer.max_epochs: 1 but .*first.* has 1 epochs behind it"):
+        trained(short.with_values(done), runs / "demo" / "second")
+
+
+def test_a_loss_of_other_classes_stays_fresh(short, runs):
+    more = short.with_values({**RESTORE, "dataset.train_options.options.drawn": 60})
+    with pytest.warns(UserWarning, match=r"has no fitting loss.weight: left fresh"):
+        trained(more, runs / "demo" / "second")
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_another_architecture_names_the_first_keys(short, runs, every):
+    other = {"model.backbone.options.name": "lcnet_050", "common.restore_all_states": every}
+    with pytest.raises(TrainingError, match=r"they differ in backbone\.model\.\S+, .* \.\.\. \(\d+ keys\)"):
+        trained(short.with_values({**RESTORE, **other}), runs / "demo" / "second")
+
+
+def test_what_is_not_plain_data_is_never_unpickled(short, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (tmp_path.joinpath("exploded").touch, ())
+
+    torch.save({"state_dict": {}, "bomb": Bomb()}, tmp_path / "bomb.ckpt")
+    model = build_model(short.with_values({"model.loss.num_classes": 5}))
+    with pytest.raises(TrainingError, match=r"bomb.ckpt is no checkpoint of plain data"):
+        load_weights(model, tmp_path / "bomb.ckpt")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_every_checkpoint_of_a_run_holds_plain_data_only(tiny_run):
+    found = list(tiny_run.folder.rglob("*.ckpt"))
+    assert {"best.ckpt", "last.ckpt"} < {path.name for path in found}
+    for path in found:
+        assert torch.load(path, weights_only=True)["state_dict"]
