@@ -19,7 +19,6 @@ SET = "--set"
 # They follow from the backbone and the image size; -1 has the run fill them in.
 DERIVED = ("model.head.options.in_dim", "model.head.options.feature_map_size")
 DERIVED_FROM = ("model.backbone", "onnx.input_shape")
-SWITCHES = ("use_imagenet", "use_clip")  # of `common`, which Otter's data sets are given once more
 
 
 class Config(Sections):
@@ -43,7 +42,7 @@ class Config(Sections):
     def _build(cls, data: dict[str, Any], origin: Origin, problems: Sequence[Problem]) -> Self:
         """Raises ConfigError with `problems` and all that is wrong with `data`."""
         config, flaws = validate(cls, data)
-        flaws += [*_sizes_that_differ(data), *_switches_that_differ(data)]
+        flaws += _sizes_that_differ(data)
         found = [*problems, *(origin.problem(*flaw) for flaw in flaws)]
         if found or config is None:
             raise ConfigError(found)
@@ -165,22 +164,6 @@ def _sizes_that_differ(data: Mapping[str, Any]) -> list[Flaw]:
         return []
     values = ", ".join(f"{'.'.join(key)} is {size}" for key, size in sizes.items())
     return [(next(iter(sizes)), f"the image sizes do not agree: {values}. Make them the same.")]
-
-
-def _switches_that_differ(data: Mapping[str, Any]) -> list[Flaw]:
-    """A flaw for each switch that the training data set's own options turn the other way than `common`.
-
-    A data set that is not given them takes them from there. The model looks there only.
-    """
-    flaws: list[Flaw] = []
-    common = _find(data, ("common",))
-    for name in SWITCHES if isinstance(common, dict) else ():
-        key, shared = ("dataset", "train_options", "options", name), common.get(name, False)
-        own = _find(data, key)
-        if isinstance(own, bool) and own != shared:
-            message = f"{own} but common.{name} is {shared}. Make them the same, or leave this one out."
-            flaws.append((key, message))
-    return flaws
 
 
 def _size_keys(data: Mapping[str, Any]) -> list[KeyPath]:

@@ -65,7 +65,7 @@ class Common(Section):
     preview_batch: Count = 1000  # steps between two pictures of a training batch
     use_imagenet: Flag = False
     use_clip: Flag = False
-    seed: Index = 0
+    seed: Index = 0  # of weights, sampling and the search; a data set has a `seed` option of its own
 
 
 class GlobalSettings(Section):

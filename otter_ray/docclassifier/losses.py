@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 BLOCK = 2**16  # centres that are looked at together
 
@@ -32,12 +33,17 @@ class PartialFC(nn.Module):
         s: scale of the logits, > 0.
         m: margin; its meaning is the child's.
         sample_rate: share of the centres that a step compares against, in (0, 1]. Those of the batch are
-            always among them (section 3.2 of the paper). In evaluation mode all are.
+            always among them (section 3.2 of the paper). In evaluation mode all are. Those left out have
+            a gradient of 0, which is not to stand still: momentum and weight decay go on moving them.
 
     Attributes:
         weight: centres `[rows, embed_dim]`, this rank's: rows `first ... first + rows` of all classes.
             The `state_dict` holds those of all ranks, so that it loads in any number of processes; in a
             group, taking it and loading it must be done by all ranks.
+
+    Raises:
+        ValueError: an option out of range, more ranks than classes; on `forward` in a group, a label that
+            is no class (a single process leaves that to torch's own indexing).
     """
 
     def __init__(
@@ -51,7 +57,8 @@ class PartialFC(nn.Module):
         self.s, self.m, self.sample_rate = float(s), float(m), float(sample_rate)
         self.num_classes, self.embed_dim = num_classes, embed_dim
         self.first, self.rows = _shard(num_classes)
-        self.weight = nn.Parameter(torch.empty(self.rows, embed_dim).normal_(0, 0.01))
+        self.weight = nn.Parameter(torch.empty(self.rows, embed_dim))
+        nn.init.normal_(self.weight, std=0.01, generator=self._generator())
 
     def margin(self, target: Tensor) -> Tensor:
         """The target's cosine `[B]` with the margin applied."""
@@ -78,6 +85,8 @@ class PartialFC(nn.Module):
         """(samples of the batch whose class is on this rank, the class's row here), `[P]` each."""
         if self.rows == self.num_classes:
             return torch.arange(len(labels), device=labels.device), labels
+        if ((labels < 0) | (labels >= self.num_classes)).any():
+            raise ValueError(f"labels must be in [0, {self.num_classes}) but are {labels.tolist()}")
         samples = ((labels >= self.first) & (labels < self.first + self.rows)).nonzero().flatten()
         return samples, labels[samples] - self.first
 
@@ -86,10 +95,18 @@ class PartialFC(nn.Module):
         count = math.ceil(self.rows * self.sample_rate)
         if count == self.rows or not self.training:
             return None
-        priority = torch.rand(self.rows, device=self.weight.device)
+        # float32 whatever the default: bfloat16 has 256 numbers in [0, 1), and ties go to the first rows.
+        priority = torch.rand(
+            self.rows, dtype=torch.float32, device=self.weight.device, generator=self._generator()
+        )
         priority[positives] = 2.0
         count = min(max(count, len(positives)), self.rows)
         return priority.topk(count, sorted=False).indices.sort().values
+
+    def _generator(self) -> torch.Generator:
+        """Of random numbers that no other rank has, though their global generators are seeded alike."""
+        device = "cpu" if self.weight.is_meta else self.weight.device
+        return torch.Generator(device).manual_seed(int(torch.randint(2**31, (), device="cpu")) + self.first)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -148,6 +165,7 @@ class _Cosine(torch.autograd.Function):
         return cosine
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         unit, weight, chosen, scale = ctx.saved_tensors
         to_unit, to_weight = torch.zeros_like(unit), torch.zeros_like(weight)
@@ -187,6 +205,7 @@ class _CrossEntropy(torch.autograd.Function):
         return (total.log() + (largest - target)).mean()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         shares, samples, columns = ctx.saved_tensors
         to_logits = shares * (gradient / len(shares))
@@ -206,6 +225,7 @@ class _Gather(torch.autograd.Function):
         return _all_gather(values)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         summed = _reduced(gradient.contiguous(), dist.ReduceOp.SUM)
         return summed.chunk(_ranks())[dist.get_rank()] * _ranks()
@@ -218,6 +238,10 @@ def _ranks() -> int:
 def _shard(num_classes: int) -> tuple[int, int]:
     """(first class, number of classes) of this rank: as even as can be."""
     ranks = _ranks()
+    if num_classes < ranks:
+        raise ValueError(
+            f"num_classes is {num_classes} but {ranks} processes must hold one class or more each"
+        )
     rank = dist.get_rank() if ranks > 1 else 0
     each, left = divmod(num_classes, ranks)
     return each * rank + min(rank, left), each + (rank < left)

@@ -68,10 +68,14 @@ class ClassifierModel(BaseMixin, L.LightningModule):
             self.distillation = ClipDistillation(section.loss.arguments["embed_dim"], width)
         # On a CPU a training step in this layout takes 0.6 of the time; weights and results are the same.
         self.to(memory_format=torch.channels_last)
-        # For Lightning's summaries: without one they print FLOPs of 0.
-        self.example_input_array = torch.zeros(1, 3, *config.common.image_size)
         self.roc: PairROC | None = None
         self._validation: list[tuple[Tensor, Tensor]] = []
+
+    @property  # type: ignore[misc]
+    def example_input_array(self) -> Tensor:
+        """One black image, for Lightning's summaries: without it they print FLOPs of 0."""
+        # Of the dtype that the trainer's precision has made of the weights by then.
+        return next(self.parameters()).new_zeros(1, 3, *self.config.common.image_size)
 
     def setup(self, stage: str) -> None:
         """Builds the teacher for a fit, with or without a trainer; TrainingError: it cannot be had."""
@@ -159,8 +163,8 @@ def _check_clean(clean: Sequence[Tensor], wanted: bool) -> None:
     if bool(clean) != wanted:
         gives = "(image, label, clean image)" if clean else "(image, label)"
         raise TrainingError(
-            f"common.use_clip is {str(wanted).lower()} but the training set gives {gives}. Set "
-            f"dataset.train_options.options.use_clip to {str(wanted).lower()}, too."
+            f"common.use_clip is {str(wanted).lower()} but the training set gives {gives}. Set it to "
+            f"{str(not wanted).lower()}, or take a data set that follows it, as SynthDataset does."
         )
 
 

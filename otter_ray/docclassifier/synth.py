@@ -36,8 +36,8 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
     is given. Left out is what `valid_dataset` holds, and near-duplicates of it. With `variants` each image
     stands for 24 classes (see `variants`): label = 24 * image + variant.
 
-    Item i of epoch e depends on (seed, e, i) alone, whichever process asks for it. Labels go round
-    all classes, in an order new for each round and epoch.
+    Item i of epoch e depends on (seed, e, i) alone, whichever process asks for it; `common.seed` does not
+    move it. Labels go round all classes, across epochs, in an order new for each round.
 
     imagenet_root: may stand there without `use_imagenet` and is then not looked at: it says where ImageNet
     lies, and a search or `--set` can switch it on.
@@ -106,9 +106,9 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         self._epoch.fill_(epoch)
 
     def label(self, index: int) -> int:
-        """The label of item `index`: round `index // num_classes` is a shuffle of all classes."""
-        turn, place = divmod(index, self.num_classes)
-        return shuffled(place, self.num_classes, (self._seed, 0, self.epoch, turn))
+        """The label of item `index`: each round, which may go on in the next epoch, shuffles all classes."""
+        turn, place = divmod(self.epoch * self._length + index, self.num_classes)
+        return shuffled(place, self.num_classes, (self._seed, 0, turn))
 
     def clean(self, label: int) -> NDArray[np.uint8]:
         """The image of class `label` as it is, uint8 [h, w, 3], read-only."""

@@ -20,7 +20,7 @@ from otter_ray.train.mixin import BaseMixin
 
 BATCHES = (1, 2, 7)
 # Largest difference of one output value between onnxruntime and PyTorch, both in float32 on the CPU, in
-# units of the largest value where that is above 1: float32 has seven digits, not seven decimals.
+# units of the image's largest value where that is above 1: float32 has seven digits, not seven decimals.
 OUTPUT_TOLERANCE = 1e-4
 # Of the metric. It counts pairs beyond a threshold: rounding may move a pair across, but not many.
 METRIC_TOLERANCE = 1e-3
@@ -54,8 +54,8 @@ class Gate:
     Attributes:
         opset: of the file.
         batches: sizes that were really run.
-        output_difference: largest |onnxruntime - PyTorch| / max(1, largest |PyTorch|) over all outputs and
-            validation images.
+        output_difference: largest |onnxruntime - PyTorch| / max(1, the image's largest |PyTorch|) over all
+            outputs and validation images.
         metrics: measured on the ONNX file over the whole validation set.
         pytorch_metrics: the same on the PyTorch model.
         recorded: what training logged for this checkpoint.
@@ -158,8 +158,9 @@ def _onnx_outputs(session: onnxruntime.InferenceSession, inputs: dict[str, np.nd
 
 
 def _difference(output: np.ndarray, tensor: Tensor) -> float:
-    expected = tensor.numpy()
-    return float(np.abs(output - expected).max() / max(1.0, np.abs(expected).max()))
+    expected = tensor.numpy().reshape(len(output), -1)
+    scale = np.maximum(1, np.abs(expected).max(axis=1, keepdims=True))
+    return float((np.abs(output.reshape(expected.shape) - expected) / scale).max())
 
 
 def _compare_metric(gate: Gate, candidate: Candidate) -> None:

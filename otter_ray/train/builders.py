@@ -43,7 +43,7 @@ def dataset_facts(config: Config) -> dict[str, Any]:
     """What a data set may ask for that stands elsewhere in the config."""
     common = config.common
     return {
-        "image_size": tuple(common.image_size),
+        "image_size": common.image_size,
         "use_imagenet": common.use_imagenet,
         "use_clip": common.use_clip,
     }

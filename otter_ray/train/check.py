@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, OtterError, Problem, did_you_mean
-from otter_ray.train.builders import with_classes
+from otter_ray.train.builders import dataset_facts, with_classes
 from otter_ray.train.components import find_class, load_project, unknown_arguments
 from otter_ray.train.quiet import quiet
 from otter_ray.train.restore import find_restore
@@ -54,6 +54,7 @@ class Checker:
             *_accelerator(config, self.gpus),
             *_quantize(config),
             *_restore(config),
+            *_facts_that_differ(config),
             *_trainer(config),
             *self._told(config, ("precision", precision), partial(_precision, precision)),
             *_plain(config, "trainer", L.Trainer, config.trainer.model_dump(), TRAINER_GIVEN),
@@ -186,6 +187,16 @@ def _restore(config: Config) -> list[Problem]:
     except ConfigError as exc:
         return exc.problems
     return []
+
+
+def _facts_that_differ(config: Config) -> Iterator[Problem]:
+    """What Otter's data sets are told once more, where that is not what the rest of the run goes by."""
+    for part, section in (("train", config.dataset.train_options), ("valid", config.dataset.valid_options)):
+        for name, shared in dataset_facts(config).items():
+            own = section.options.get(name, shared)
+            if own != shared:
+                message = f"{own} but common.{name} is {shared}. Make them the same, or leave this one out."
+                yield config.problem(f"dataset.{part}_options.options.{name}", message)
 
 
 def _trainer(config: Config) -> list[Problem]:

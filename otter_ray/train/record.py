@@ -37,7 +37,7 @@ def write_environment(folder: Path) -> None:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "python": platform.python_version(),
-        "packages": dict(sorted((entry.name, entry.version) for entry in metadata.distributions())),
+        "packages": _packages(),
     }
     (folder / "environment.json").write_text(json.dumps(facts, indent=2) + "\n")
 
@@ -64,6 +64,12 @@ def model_figures(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, int]:
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _packages() -> dict[str, str]:
+    """Name and version of each package: the first on the path, which is what an import finds."""
+    found = {entry.name: entry.version for entry in reversed(list(metadata.distributions())) if entry.name}
+    return dict(sorted(found.items()))
 
 
 def _gpu(index: int) -> dict[str, Any]:

@@ -22,11 +22,10 @@ from otter_ray.train.builders import (
     fill_classes,
 )
 from otter_ray.train.callbacks import BEST, Reporter
-from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.quiet import quiet
 from otter_ray.train.record import write_environment, write_figures
 from otter_ray.train.report import Report
-from otter_ray.train.restore import find_restore, load_weights
+from otter_ray.train.restore import pin_restore, restore
 
 
 def run_training(
@@ -63,6 +62,8 @@ def run_training(
     torch.set_num_threads(cpus)
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
+        if checkpoint is None:
+            config = pin_restore(config)
         config, train, valid = prepare(config, cpus)
         (folder / "config.yaml").write_text(to_yaml(config))
         reporter = Reporter(folder / "checkpoints", report, metric, mode)
@@ -72,7 +73,7 @@ def run_training(
         if standalone:
             write_environment(folder)
             write_figures(config, model, folder)
-        checkpoint = checkpoint or _restored(config, model)
+        checkpoint = checkpoint or restore(config, model)
         with _honest_interrupt():
             trainer.fit(model, train, valid, ckpt_path=checkpoint, weights_only=True)
     best = folder / "checkpoints" / BEST
@@ -82,22 +83,6 @@ def run_training(
             "at most trainer.max_epochs, and trainer.limit_val_batches above 0."
         )
     return best
-
-
-def _restored(config: Config, model: BaseMixin) -> Path | None:
-    """Loads the weights that the config starts from; gives their checkpoint where all its states count."""
-    source = find_restore(config)
-    if source is None:
-        return None
-    if not config.common.restore_all_states:
-        load_weights(model, source, model.FRESH)
-        return None
-    load_weights(model, source)
-    done = torch.load(source, map_location="cpu", weights_only=True)["epoch"] + 1
-    if done >= config.trainer.max_epochs:
-        message = f"{config.trainer.max_epochs} but {source} has {done} epochs behind it. Raise it."
-        raise ConfigError([config.problem("trainer.max_epochs", message)])
-    return source
 
 
 def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoader[Any]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
@@ -19,55 +22,105 @@ from otter_ray.train.builders import (
     with_classes,
 )
 from otter_ray.train.components import load_project
+from otter_ray.train.restore import STATES, find_restore, restore
 from otter_ray.tune.folder import StudyFolder
 
 
-def prepare_data(config: Config, space: Space, folder: StudyFolder, console: Console) -> None:
+def keep_restore(config: Config, space: Space, folder: StudyFolder) -> Config:
+    """The config with the checkpoint that it starts from copied into the study, where nothing changes it.
+
+    A space that searches among checkpoints is left to find them itself.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
+    """
+    source = find_restore(config)
+    searched = any(key.startswith("common.restore_") for p in space.parameters for key in p.keys)
+    if source is None or searched:
+        return config
+    kept, partial = folder.path / "restored.ckpt", folder.path / "restored.ckpt.partial"
+    if not kept.exists():
+        shutil.copyfile(source, partial)
+        partial.replace(kept)
+    return config.with_values({"common.restore_ind": str(folder.path), "common.restore_ckpt": kept.name})
+
+
+def prepare_data(config: Config, space: Space, folder: StudyFolder, console: Console) -> dict[str, int]:
     """Builds the data sets of the config and of every branch, which fills the cache that all trials share.
 
     The project may draw sheets of them into the study's folder (`draw_sheets(train, valid, folder)`).
 
+    Returns:
+        The number of classes to train on, by what `_data_of` gives for a branch.
+
     Raises:
         DataError: a folder is missing, empty or unreadable, or a data set refuses its options.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        train, valid = build_datasets(config)
-        for branch in _other_data(config, space):
-            build_datasets(branch)
-    messages = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
-    for message in sorted(messages):
-        console.print(f"warning: {message}", style="yellow")
+    with _told(console):
+        built = {_data_of(branch): build_datasets(branch) for branch in _distinct(config, space, _data_of)}
+    train, valid = built[_data_of(config)]
     fill_classes(config, train)
     console.print(f"data: {_size(train)} to train on, {_size(valid)} to validate with")
     draw_sheets = getattr(load_project(config.project), "draw_sheets", None)
     if draw_sheets is not None:
         draw_sheets(train, valid, folder.path)
+    return {key: getattr(train, "num_classes", 0) for key, (train, _) in built.items()}
 
 
-def prepare_weights(config: Config, space: Space) -> None:
-    """Builds each backbone that the study can reach once, as for training.
+def prepare_weights(config: Config, space: Space, classes: dict[str, int], console: Console) -> None:
+    """Finds every weight that a trial can start from.
 
-    So pretrained weights (and a teacher's) are in the hub's cache before several slots ask for them.
+    Each backbone and teacher is built once, so that pretrained ones are in the hub's cache before several
+    slots ask for them; each checkpoint of `common.is_restore` is held against the model that it is for.
+
+    Args:
+        classes: as `prepare_data` gives it.
 
     Raises:
-        TrainingError: weights cannot be had.
+        ConfigError: a checkpoint's states are not those that a branch describes.
+        TrainingError: weights cannot be had, or do not fit.
     """
-    seen = set()
+    for branch in _distinct(config, space, _pretrained_of):
+        build_model(with_classes(branch, 2)).setup("fit")
+    with _told(console):
+        for branch in _distinct(config, space, _restored_of):
+            if branch.common.is_restore:
+                with torch.device("meta"):
+                    model = build_model(with_classes(branch, classes[_data_of(branch)]))
+                restore(branch, model)
+
+
+@contextmanager
+def _told(console: Console) -> Iterator[None]:
+    """Prints each warning to the user once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        # A model without memory is loaded into to be compared only.
+        warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")
+        yield
+    messages = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
+    for message in sorted(messages):
+        console.print(f"warning: {message}", style="yellow")
+
+
+def _distinct(config: Config, space: Space, part: Callable[[Config], str]) -> Iterator[Config]:
+    """The config and branches of the space, one for each `part` of them."""
+    seen: dict[str, Config] = {}
     for branch in (config, *map(config.with_values, space.branches(config))):
-        identity = json.dumps([branch.model.backbone.model_dump(), branch.common.use_clip], sort_keys=True)
-        if identity not in seen:
-            seen.add(identity)
-            build_model(with_classes(branch, 2)).setup("fit")
+        seen.setdefault(part(branch), branch)
+    yield from seen.values()
 
 
-def _other_data(config: Config, space: Space) -> Iterator[Config]:
-    """A config for each other data section that the space can reach."""
-    seen = {_data_of(config)}
-    for branch in map(config.with_values, space.branches(config)):
-        if _data_of(branch) not in seen:
-            seen.add(_data_of(branch))
-            yield branch
+def _pretrained_of(config: Config) -> str:
+    model = config.model
+    teacher = model.teacher and model.teacher.model_dump()
+    return json.dumps([model.backbone.model_dump(), teacher, config.common.use_clip], sort_keys=True)
+
+
+def _restored_of(config: Config) -> str:
+    sections = ["common", "model", "dataset", "trainer"]
+    sections += STATES if config.common.restore_all_states else []
+    return json.dumps([config.to_dict().get(section) for section in sections], sort_keys=True)
 
 
 def _data_of(config: Config) -> str:

@@ -20,7 +20,7 @@ from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
 from otter_ray.train.record import write_environment
 from otter_ray.tune.folder import StudyFolder, keep_or_compare, open_study
 from otter_ray.tune.plan import Plan
-from otter_ray.tune.prepare import prepare_data, prepare_weights
+from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.requeue import requeue_interrupted
 
 
@@ -65,11 +65,12 @@ def prepare(config: Config, space: Space, folder: StudyFolder, console: Console)
     Raises:
         DataError: the data of the config, or of a branch of the space, cannot be used.
         StudyError: the study began with another config or space.
-        TrainingError: pretrained weights cannot be had.
+        TrainingError: weights to start from cannot be had, or do not fit.
     """
     keep_or_compare(folder, config, space)
-    prepare_data(config, space, folder, console)
-    prepare_weights(config, space)
+    config = keep_restore(config, space, folder)
+    classes = prepare_data(config, space, folder, console)
+    prepare_weights(config, space, classes, console)
     study = open_study(folder, space.study, config.common.seed)
     write_environment(folder.path)
     return Search(config, space, folder, study)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from otter_ray.config import Config, find_config, find_space, load_config, lookup
+from otter_ray.config import find_config, find_space, load_config, lookup
 from otter_ray.errors import ConfigError
 
 
@@ -130,29 +130,6 @@ def test_the_other_sections_must_be_there(config_faults, seed_text, section):
     assert [(f.key, f.line, "Add the section" in f.message) for f in config_faults(yaml.safe_dump(data))] == [
         (section, 1, True)
     ]
-
-
-def switched(seed_text, name, shared, own):
-    """The seed with a switch of `common` and of the data set set so; None: absent."""
-    data = yaml.safe_load(seed_text)
-    for section, value in ((data["common"], shared), (data["dataset"]["train_options"]["options"], own)):
-        section.pop(name)
-        section.update({} if value is None else {name: value})
-    return data
-
-
-@pytest.mark.parametrize("name", ["use_imagenet", "use_clip"])
-@pytest.mark.parametrize(("shared", "own"), [(True, False), (False, True), (None, True)])
-def test_a_data_set_turns_no_switch_the_other_way(config_faults, seed_text, name, shared, own):
-    (fault,) = config_faults(yaml.safe_dump(switched(seed_text, name, shared, own)))
-    assert fault.key == f"dataset.train_options.options.{name}"
-    assert f"{own} but common.{name} is {bool(shared)}. Make them the same" in fault.message
-
-
-@pytest.mark.parametrize("name", ["use_imagenet", "use_clip"])
-@pytest.mark.parametrize(("shared", "own"), [(True, True), (False, False), (None, False), (True, None)])
-def test_switches_that_agree(seed_text, name, shared, own):
-    assert getattr(Config.from_dict(switched(seed_text, name, shared, own)).common, name) is bool(shared)
 
 
 def test_image_sizes_must_agree(config_faults, seed_text):

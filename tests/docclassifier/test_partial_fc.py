@@ -150,6 +150,17 @@ class Sizes(TorchDispatchMode):
         return result
 
 
+def test_a_low_default_precision_samples_all_rows_alike():
+    loss = made(CosFace, num_classes=100_000, sample_rate=0.1)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        chosen = loss._sample(torch.tensor([5]))
+    finally:
+        torch.set_default_dtype(default)
+    assert chosen.float().mean() == pytest.approx(50_000, rel=0.02)
+
+
 def test_a_million_classes_make_no_large_matrix():
     loss = made(CosFace, num_classes=1_000_000, sample_rate=0.01)
     embeddings, labels = batch(count=16, classes=1_000_000)
@@ -207,8 +218,18 @@ def rank_of_a_group(rank, ranks, kind, folder, backend="gloo"):
     sampled = Student(kind, num_classes=1000, sample_rate=0.1).to(device)
     sampled(values, labels * 100).backward()
     touched = sampled.loss.weight.grad.abs().sum(dim=1).nonzero().flatten() + sampled.loss.first
-    rows = (sampled.loss.first, sampled.loss.rows)
-    torch.save({"losses": seen, "state": state, "touched": touched, "rows": rows}, f"{folder}/{rank}.pt")
+    with pytest.raises(ValueError, match=r"labels must be in \[0, 1000\)"):
+        sampled(values, labels + 1000)
+    with pytest.raises(ValueError, match="num_classes is 1 but"):
+        made(kind, num_classes=1)
+    end = {
+        "losses": seen,
+        "state": state,
+        "touched": touched,
+        "rows": (sampled.loss.first, sampled.loss.rows),
+        "fresh": sampled.loss.weight.detach(),
+    }
+    torch.save(end, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -258,6 +279,10 @@ def compare_with_one_process(kind, ranks, tmp_path, backend):
         round(sum(e["rows"][1] for e in ends[:r])) for r in range(ranks)
     ]
     assert sum(end["rows"][1] for end in ends) == 1000
+    # Their generators are seeded alike, yet centres and samples are not.
+    assert not torch.equal(ends[0]["fresh"][:100], ends[1]["fresh"][:100])
+    below = [set((end["touched"] - end["rows"][0]).tolist()) for end in ends]
+    assert len(below[0] & below[1]) < len(below[0]) / 2
     for end in ends:
         assert len(end["touched"]) == math.ceil(end["rows"][1] * 0.1)
     touched = set(torch.cat([end["touched"] for end in ends]).tolist())

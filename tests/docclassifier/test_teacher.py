@@ -38,6 +38,10 @@ class Triples(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         return self.images[index] / 2, index % 4, self.images[index]
+
+class Pairs(Triples):
+    def __getitem__(self, index):
+        return super().__getitem__(index)[:2]
 """
 
 
@@ -347,11 +351,11 @@ def test_a_fit_whose_teacher_cannot_be_had_ends_before_it_starts(tiny_config):
     [
         (
             {"common.use_clip": False},
-            r"use_clip is false but .* \(image, label, clean image\).*to false, too",
+            r"use_clip is false but .* \(image, label, clean image\)\. Set it to true, or",
         ),
         (
-            {"dataset.train_options": {"name": "SynthDataset", "options": {"drawn": 40}}},
-            r"use_clip is true but .* \(image, label\)\. Set dataset.train_options.options.use_clip to true",
+            {"dataset.train_options.name": "Pairs"},
+            r"use_clip is true but .* \(image, label\)\. Set it to false, or",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from otter_ray.docclassifier.metric import pair_roc
 from otter_ray.errors import ExportError
 from otter_ray.export import onnx_file
 from otter_ray.export import run as export_run
-from otter_ray.export.gate import LOW_PRECISION_TOLERANCE, METRIC_TOLERANCE
+from otter_ray.export.gate import LOW_PRECISION_TOLERANCE, METRIC_TOLERANCE, _difference
 from otter_ray.export.run import export_checkpoint, find_checkpoint
 from otter_ray.train.builders import build_dataset, dataset_facts
 
@@ -246,6 +246,12 @@ def test_training_in_low_precision_may_differ_a_little(altered, record, config, 
     }
     mixed = config.with_values({"trainer.precision": "bf16-mixed"})
     assert export_checkpoint(altered(metrics=metrics), tmp_path / "out", mixed).onnx.is_file()
+
+
+def test_an_output_is_measured_by_the_scale_of_its_own_image():
+    expected = torch.tensor([[1000.0, 3.0], [0.5, 0.1]])
+    assert _difference(np.float32([[1000, 3.1], [0.5, 0.1]]), expected) == pytest.approx(1e-4, rel=1e-3)
+    assert _difference(np.float32([[1000, 3], [0.5, 0.3]]), expected) == pytest.approx(0.2)
 
 
 def test_a_metric_that_was_not_logged(refused):

@@ -21,6 +21,21 @@ def test_the_environment(tmp_path):
     assert facts["command"]
 
 
+def test_of_a_package_that_is_there_twice_the_first_is_imported(tmp_path, monkeypatch):
+    for folder, text in (
+        ("first", "Name: twice\nVersion: 1\n"),
+        ("second", "Name: twice\nVersion: 2\n"),
+        ("third", "Version: 3\n"),  # broken: it has no name
+    ):
+        about = tmp_path / folder / f"{folder}.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\n{text}")
+        monkeypatch.syspath_prepend(tmp_path / folder)
+    monkeypatch.syspath_prepend(tmp_path / "first")
+    write_environment(tmp_path)
+    assert json.loads((tmp_path / "environment.json").read_text())["packages"]["twice"] == "1"
+
+
 class Hand(torch.nn.Module):
     def __init__(self):
         super().__init__()

@@ -2,13 +2,17 @@ import shutil
 
 import pytest
 import torch
+import yaml
 
 from otter_ray.errors import ConfigError, TrainingError
 from otter_ray.train.builders import build_model
-from otter_ray.train.restore import find_restore, load_weights
+from otter_ray.train.restore import find_restore, load_weights, pin_restore
 from otter_ray.train.run import run_training
 
 RESTORE = {"common.is_restore": True, "common.restore_ind": "first"}
+# The schedule of `first` does not know that the run ends early.
+STEPS = {"lr_scheduler.options.total_iters": 4, "lr_scheduler.options.warmup_iters": 1}
+ALL = {**RESTORE, **STEPS, "common.restore_all_states": True}
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +25,11 @@ def short(tiny_config):
 def runs(short, tmp_path, monkeypatch):
     """A working directory where `runs/demo/first` holds one epoch."""
     monkeypatch.chdir(tmp_path)
-    one = short.with_values({"trainer.max_epochs": 1})
-    # The schedule must not know that the run ends early.
-    steps = {"lr_scheduler.options.total_iters": 4, "lr_scheduler.options.warmup_iters": 1}
-    run_training(one.with_values(steps), tmp_path / "runs" / "demo" / "first", print, cpus=1)
+    within = {"name": "ModelCheckpoint", "options": {"every_n_train_steps": 1, "save_top_k": -1}}
+    one = short.with_values(
+        {**STEPS, "trainer.max_epochs": 1, "callbacks": [*short.get("callbacks"), within]}
+    )
+    run_training(one, tmp_path / "runs" / "demo" / "first", print, cpus=1)
     return tmp_path / "runs"
 
 
@@ -68,6 +73,35 @@ def test_a_missing_run_lists_those_that_there_are(short, runs):
     for part in ("common.restore_ind", "'fist'", "Did you mean 'first'?", "There are: demo/first."):
         assert part in text
     assert "There are: demo/first" in problem(short.with_values({**RESTORE, "common.restore_ind": ""}))
+    (runs / "demo" / "study" / "trials").mkdir(parents=True)
+    (runs / "demo" / "study" / "best.ckpt").touch()
+    assert "There are: demo/first, demo/study." in text_of(short, "fist")
+
+
+def text_of(config, name):
+    return problem(config.with_values({**RESTORE, "common.restore_ind": name}))
+
+
+def test_of_a_study_its_best_is_taken_and_no_trials_last(short, runs):
+    study = runs / "demo" / "study"
+    shutil.copytree(runs / "demo" / "first" / "checkpoints", study / "trials" / "0000" / "checkpoints")
+    assert "'study' is no run or finished study" in text_of(short, "study")
+    shutil.copyfile(runs / "demo" / "first" / "checkpoints" / "best.ckpt", study / "best.ckpt")
+    config = short.with_values({**RESTORE, "common.restore_ind": "study"})
+    assert find_restore(config) == study.relative_to(runs.parent) / "best.ckpt"
+    assert "There are: best.ckpt" in problem(config.with_values({"common.restore_ckpt": "last.ckpt"}))
+
+
+def test_a_run_writes_down_which_checkpoint_it_started_from(short, runs):
+    pinned = pin_restore(short.with_values(RESTORE))
+    source = find_restore(pinned)
+    assert source.is_absolute()
+    assert source == runs / "demo" / "first" / "checkpoints" / "last.ckpt"
+    shutil.copytree(source.parent, runs / "other" / "first" / "checkpoints")
+    assert find_restore(pinned) == source
+    trained(short.with_values({**RESTORE, "trainer.max_epochs": 1}), runs / "demo" / "second")
+    written = yaml.safe_load((runs / "demo" / "second" / "config.yaml").read_text())["common"]
+    assert (written["restore_ind"], written["restore_ckpt"]) == (str(source.parent), source.name)
 
 
 def test_no_runs_at_all(short, tmp_path, monkeypatch):
@@ -93,10 +127,8 @@ def test_weights_alone_begin_a_new_run(short, runs):
 
 
 def test_all_states_go_on_as_if_never_stopped(short, runs):
-    steps = {"lr_scheduler.options.total_iters": 4, "lr_scheduler.options.warmup_iters": 1}
-    whole = trained(short.with_values(steps), runs / "demo" / "whole")
-    restored = short.with_values({**RESTORE, **steps, "common.restore_all_states": True})
-    (second,) = trained(restored, runs / "demo" / "second")
+    whole = trained(short.with_values(STEPS), runs / "demo" / "whole")
+    (second,) = trained(short.with_values(ALL), runs / "demo" / "second")
     assert second.epoch == 2
     assert second.metrics == whole[1].metrics
     assert second.improved
@@ -104,10 +136,18 @@ def test_all_states_go_on_as_if_never_stopped(short, runs):
     assert ends[0]["lr_schedulers"] == ends[1]["lr_schedulers"]
 
 
-def test_nothing_left_to_train(short, runs):
-    done = {**RESTORE, "common.restore_all_states": True, "trainer.max_epochs": 1}
-    with pytest.raises(ConfigError, match=r"trainer.max_epochs: 1 but .*first.* has 1 epochs behind it"):
-        trained(short.with_values(done), runs / "demo" / "second")
+@pytest.mark.parametrize(
+    ("change", "key", "says"),
+    [
+        ({"trainer.max_epochs": 1}, "trainer.max_epochs", "1 but .*first.* has 1 epochs behind it"),
+        ({"optimizer.options.lr": 0.1}, "optimizer", "is not what .*first.* was trained with.*the same, or"),
+        ({"lr_scheduler.options.power": 2}, "lr_scheduler", "is not what .*first.* was trained with"),
+        ({"common.restore_ckpt": "epoch=0-step=1.ckpt"}, "common.restore_ckpt", "was saved within epoch 1"),
+    ],
+)
+def test_states_that_cannot_go_on_are_refused(short, runs, change, key, says):
+    with pytest.raises(ConfigError, match=f"{key}: .*{says}"):
+        trained(short.with_values({**ALL, **change}), runs / "demo" / "second")
 
 
 def test_a_loss_of_other_classes_stays_fresh(short, runs):
@@ -118,7 +158,7 @@ def test_a_loss_of_other_classes_stays_fresh(short, runs):
 
 @pytest.mark.parametrize("every", [False, True])
 def test_another_architecture_names_the_first_keys(short, runs, every):
-    other = {"model.backbone.options.name": "lcnet_050", "common.restore_all_states": every}
+    other = {**STEPS, "model.backbone.options.name": "lcnet_050", "common.restore_all_states": every}
     with pytest.raises(TrainingError, match=r"they differ in backbone\.model\.\S+, .* \.\.\. \(\d+ keys\)"):
         trained(short.with_values({**RESTORE, **other}), runs / "demo" / "second")
 

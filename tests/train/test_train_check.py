@@ -53,12 +53,22 @@ MISTAKES = [
     ("trainer.devices=2", "trainer.devices", ["one process", "a study fills the others"]),
     ("trainer.devices=[0, 1]", "trainer.devices", ["one process"]),
     ("trainer.val_check_interval=0.3", "trainer.val_check_interval", ["does not divide an epoch"]),
-    ("common.is_restore=true", "common.restore_ind", ["is no run with a checkpoint", "Name one"]),
+    ("common.is_restore=true", "common.restore_ind", ["is no run or finished study", "Name one"]),
     ("model.teacher={name: ClipTeachr}", "model.teacher.name", ["Did you mean 'ClipTeacher'"]),
     (
         "model.teacher={name: ClipTeacher, options: {nme: x}}",
         "model.teacher.options.nme",
         ["Did you mean 'name'"],
+    ),
+    (
+        "dataset.train_options.options.use_clip=true",
+        "dataset.train_options.options.use_clip",
+        ["True but common.use_clip is False. Make them the same"],
+    ),
+    (
+        "dataset.valid_options.options.image_size=[32, 32]",
+        "dataset.valid_options.options.image_size",
+        ["[32, 32] but common.image_size is [64, 64]"],
     ),
     ("project=docclasifier", "project", ["neither a project of otter_ray nor an importable module"]),
 ]

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -215,6 +216,20 @@ def test_no_schedule_and_no_logger(short, tmp_path):
     (report,) = trained(Config.from_dict(data, "demo"), tmp_path)
     assert report.metrics["lr"] == pytest.approx(0.003)
     assert not list(tmp_path.rglob("*tfevents*"))
+
+
+def test_all_in_bfloat16_with_a_summary(short, tmp_path, capsys):
+    config = short.with_values(
+        {
+            "trainer.precision": "bf16-true",
+            "trainer.max_epochs": 1,
+            "callbacks": [{"name": "RichModelSummary"}],
+        }
+    )
+    best = run_training(config, tmp_path, print, cpus=1)
+    weights = torch.load(best, weights_only=True)["state_dict"]
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.bfloat16}
+    assert int(re.search(r"Total FLOPs[^0-9]*(\d+)", capsys.readouterr().out)[1]) > 0
 
 
 def test_minus_one_is_filled_in(tiny_run):

@@ -2,13 +2,15 @@ import io
 
 import cv2
 import pytest
+import yaml
 from rich.console import Console
 
 from otter_ray.config import load_space
 from otter_ray.docclassifier.drawing import draw_document
-from otter_ray.errors import TrainingError
+from otter_ray.errors import ConfigError, TrainingError
+from otter_ray.train.restore import find_restore
 from otter_ray.tune.folder import StudyFolder
-from otter_ray.tune.prepare import prepare_data, prepare_weights
+from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 
 
 @pytest.fixture
@@ -41,17 +43,67 @@ def test_few_negative_pairs_are_told_before_the_start(said):
     assert "rests on 216 negative pairs" in said()
 
 
-def test_weights_that_cannot_be_had_end_a_study_before_it_starts(tiny_config, tmp_path, monkeypatch):
+@pytest.fixture
+def ready(tmp_path):
+    """Prepares data and weights of a config and a space of some parameters; gives what is printed."""
+
+    def prepare(config, parameters):
+        path, output = tmp_path / "space.yaml", io.StringIO()
+        path.write_text(yaml.safe_dump({"parameters": parameters}))
+        space, folder = load_space(str(path)), StudyFolder(tmp_path)
+        console = Console(file=output, width=400)
+        config = keep_restore(config, space, folder)
+        prepare_weights(config, space, prepare_data(config, space, folder, console), console)
+        return output.getvalue()
+
+    return prepare
+
+
+def choices(*values):
+    return {"type": "categorical", "choices": list(values)}
+
+
+BACKBONE = "model.backbone.options.name"
+
+
+def test_weights_that_cannot_be_had_end_a_study_before_it_starts(ready, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    space = tmp_path / "space.yaml"
-    choices = "{type: categorical, choices: [lcnet_035, lcnet_050]}"
-    space.write_text(f"parameters:\n  model.backbone.options.name: {choices}\n")
-    prepare_weights(tiny_config, load_space(str(space)))
-    pretrained = tiny_config.with_values({"model.backbone.options.pretrained": True})
+    space = {BACKBONE: choices("lcnet_035", "lcnet_050")}
+    ready(tiny_config, space)
     with pytest.raises(TrainingError, match=r"weights of lcnet_0.. cannot be had"):
-        prepare_weights(pretrained, load_space(str(space)))
-    prepare_weights(tiny_config, load_space("demo"))
+        ready(tiny_config.with_values({"model.backbone.options.pretrained": True}), space)
+
+
+def restored(config, run, **values):
+    where = {"common.is_restore": True, "common.restore_ind": str(run.folder)}
+    return config.with_values({**where, **values})
+
+
+def test_a_checkpoint_that_no_branch_or_not_every_branch_fits_ends_it_too(ready, tiny_config, tiny_run):
+    config = restored(tiny_config, tiny_run)
+    with pytest.raises(TrainingError, match="another architecture than the config"):
+        ready(config, {BACKBONE: choices("lcnet_035", "lcnet_050")})
+    going_on = {"common.restore_all_states": True, "trainer.max_epochs": 3}
+    with pytest.raises(ConfigError, match=r"optimizer: is not what .* was trained with"):
+        ready(restored(config, tiny_run, **going_on), {"optimizer.options.lr": choices(0.003, 0.01)})
+    with pytest.raises(TrainingError, match=r"differ in loss\.weight"):
+        ready(
+            restored(config, tiny_run, **going_on), {"dataset.train_options.options.drawn": choices(40, 60)}
+        )
+
+
+def test_a_checkpoint_that_fits_is_kept_in_the_study(ready, tiny_config, tiny_run, tmp_path):
+    config = restored(tiny_config, tiny_run)
+    said = ready(config, {"dataset.train_options.options.drawn": choices(40, 60)})
+    assert "has no fitting loss.weight: left fresh" in said
+    assert "meta parameter" not in said
+    kept, original = tmp_path / "restored.ckpt", tiny_run.folder / "checkpoints" / "last.ckpt"
+    assert kept.read_bytes() == original.read_bytes()
+    space = load_space(str(tmp_path / "space.yaml"))
+    pinned = keep_restore(config, space, StudyFolder(tmp_path))
+    assert find_restore(pinned) == kept
+    assert keep_restore(tiny_config, space, StudyFolder(tmp_path)) == tiny_config
 
 
 def test_sheets_are_drawn(said, tmp_path):
