@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
@@ -36,12 +38,30 @@ def plain_console() -> Console:
 
 @contextmanager
 def honest_exit() -> Iterator[None]:
-    """A user's mistake: its message and exit code 2. Ctrl-C: exit code 130. A bug: its traceback."""
+    """A user's mistake: its message and exit code 2. Ctrl-C: exit code 130. A bug: its traceback.
+
+    Our own warnings are for users, too: without the line of code that gave them.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _plainly(warnings.showwarning)
+            yield
     except OtterError as exc:
         print(f"error: {exc}" if "\n" not in str(exc) else f"errors:\n{exc}", file=sys.stderr)
         raise typer.Exit(USER_ERROR) from exc
     except (KeyboardInterrupt, click.Abort) as exc:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from exc
+
+
+def _plainly(show: Any) -> Any:
+    """`warnings.showwarning` that leaves the warnings of other packages to `show`."""
+    ours = Path(__file__).parent
+
+    def showwarning(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
+        if ours in Path(filename).parents:
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            show(message, category, filename, *place)
+
+    return showwarning
