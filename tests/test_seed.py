@@ -154,23 +154,37 @@ def test_a_study_takes_it_too(home, sets, command):
     assert len(list((home / "runs" / NAME / "study").glob("*.onnx"))) == 1
 
 
-def test_the_second_stage(run, sets, command, tmp_path):
+@pytest.fixture(scope="module")
+def second_stage(sets, tmp_path_factory):
+    """The `--set`s of the second stage, with a tiny tower."""
     import timm
 
     tower = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
-    save_file(timm.create_model(tower).state_dict(), tmp_path / "tower.safetensors")
+    file = tmp_path_factory.mktemp("tower") / "tower.safetensors"
+    save_file(timm.create_model(tower).state_dict(), file)
     extra = {
         "common.restore_ind": "first",
-        "common.restore_ckpt": "epoch=0-step=2.ckpt",
         "model.teacher.options.name": tower,
-        "model.teacher.options.checkpoint": tmp_path / "tower.safetensors",
+        "model.teacher.options.checkpoint": file,
         "lr_scheduler.options.warmup_milestone": 1,
         "lr_scheduler.options.milestones": [1, 2],
         "trainer.max_epochs": 1,
     }
-    changed = [part for key, value in extra.items() for part in ("--set", f"{key}={value}")]
-    folder = tmp_path / "second"
-    done = command("otter_ray.train", f"{NAME}_finetune", *sets, *changed, "--folder", folder)
+    return [*sets, *(part for key, value in extra.items() for part in ("--set", f"{key}={value}"))]
+
+
+def test_the_second_stage_as_a_study(home, run, second_stage, command):
+    done = command("otter_ray.tune", f"{NAME}_finetune", *second_stage, "--trials", 1, "--name", "second")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"starts from {run}/checkpoints/last.ckpt (epoch 2, valid_fpr@4" in done.stdout
+    assert "gate passed: opset 16" in done.stdout
+
+
+def test_the_second_stage(run, second_stage, command, tmp_path):
+    folder, checkpoint = tmp_path / "second", "common.restore_ckpt=epoch=0-step=2.ckpt"
+    done = command(
+        "otter_ray.train", f"{NAME}_finetune", *second_stage, "--set", checkpoint, "--folder", folder
+    )
     assert done.returncode == 0, done.stderr
     assert "clip_loss" in done.stdout
     record = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)

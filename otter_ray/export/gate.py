@@ -95,7 +95,7 @@ def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any]) -> Gate:
         raise ExportError(f"{path.name} is not a valid ONNX file: {exc}") from exc
     differences = [_run_batch(session, candidate, batch) for batch in BATCHES]
     ours, theirs, labels, difference = _run_validation(session, candidate.wrapped, valid)
-    difference = max(difference, *differences)
+    difference = float(np.max([difference, *differences]))  # NaN stays NaN
     if not difference <= OUTPUT_TOLERANCE:
         raise ExportError(
             f"{path.name} differs from the PyTorch model by {difference:.2e}, more than {OUTPUT_TOLERANCE:g}"
@@ -129,7 +129,7 @@ def _run_batch(session: onnxruntime.InferenceSession, candidate: Candidate, batc
     for name, output in zip(section.output_names, outputs, strict=True):
         if len(output) != batch:
             raise ExportError(f"output {name!r} has {len(output)} rows for a batch of {batch}")
-    return max(_difference(output, tensor) for output, tensor in zip(outputs, expected, strict=True))
+    return float(np.max([_difference(*pair) for pair in zip(outputs, expected, strict=True)]))
 
 
 def _run_validation(
@@ -158,6 +158,8 @@ def _onnx_outputs(session: onnxruntime.InferenceSession, inputs: dict[str, np.nd
 
 
 def _difference(output: np.ndarray, tensor: Tensor) -> float:
+    if output.shape != tuple(tensor.shape):
+        raise ExportError(f"the file gives {list(output.shape)} where PyTorch gives {list(tensor.shape)}")
     expected = tensor.numpy().reshape(len(output), -1)
     scale = np.maximum(1, np.abs(expected).max(axis=1, keepdims=True))
     return float((np.abs(output.reshape(expected.shape) - expected) / scale).max())

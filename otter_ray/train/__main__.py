@@ -42,7 +42,7 @@ def train(
         from otter_ray.train.check import check_config
         from otter_ray.train.run import run_training
 
-        check_config(loaded, metric)
+        check_config(loaded, metric, starts=not resume)
         folder = folder or Path("runs") / loaded.name / datetime.now().strftime("%Y%m%d-%H%M%S")
         last = folder / "checkpoints" / "last.ckpt"
         checkpoint = last if resume else None

@@ -21,7 +21,7 @@ from otter_ray.errors import ConfigError, OtterError, Problem, did_you_mean
 from otter_ray.train.builders import dataset_facts, with_classes
 from otter_ray.train.components import find_class, load_project, unknown_arguments
 from otter_ray.train.quiet import quiet
-from otter_ray.train.restore import find_restore
+from otter_ray.train.restore import STATES, find_restore, restore_problems
 
 ACCELERATORS_WITH_GPU = ("gpu", "cuda")
 # Arguments of Lightning's Trainer that `build_trainer` gives.
@@ -36,10 +36,11 @@ class Checker:
 
     Args:
         gpus: GPUs that the run could use, on this machine or in its cluster.
+        starts: False for what goes on: where it once began (`common.is_restore`) may be gone.
     """
 
-    def __init__(self, gpus: float) -> None:
-        self.gpus = gpus
+    def __init__(self, gpus: float, starts: bool = True) -> None:
+        self.gpus, self.starts = gpus, starts
         self._seen: dict[str, list[tuple[str, str]]] = {}
 
     def problems(self, config: Config) -> list[Problem]:
@@ -53,7 +54,7 @@ class Checker:
             *self._components(config),
             *_accelerator(config, self.gpus),
             *_quantize(config),
-            *_restore(config),
+            *(_restore(config) if self.starts else []),
             *_facts_that_differ(config),
             *_trainer(config),
             *self._told(config, ("precision", precision), partial(_precision, precision)),
@@ -85,8 +86,17 @@ class Checker:
             config.model.model_dump(),
             config.common.image_size,
             config.common.use_clip,
+            self._restored(config),
         )
-        return self._told(config, identity, partial(_build, config))
+        return self._told(config, identity, partial(_build, config, self.starts))
+
+    def _restored(self, config: Config) -> Any:
+        """What decides whether a checkpoint is one to start from."""
+        common = config.common
+        if not (self.starts and common.is_restore):
+            return None
+        states = [config.to_dict().get(section) for section in (*STATES, "trainer")]
+        return common.model_dump(), states if common.restore_all_states else None
 
     def _told(
         self, config: Config, identity: Any, check: Callable[[], list[tuple[str, str]]]
@@ -100,9 +110,9 @@ class Checker:
         return self._seen[key]
 
 
-def check_config(config: Config, metric: str | None = None) -> None:
+def check_config(config: Config, metric: str | None = None, starts: bool = True) -> None:
     """Raises ConfigError with every problem found, for a run on this machine that waits for `metric`."""
-    problems = Checker(torch.cuda.device_count()).problems(config)
+    problems = Checker(torch.cuda.device_count(), starts).problems(config)
     if not problems and metric is not None and (message := unlogged(config, metric)):
         problems = [Problem("--metric", message)]
     if problems:
@@ -190,13 +200,13 @@ def _restore(config: Config) -> list[Problem]:
 
 
 def _facts_that_differ(config: Config) -> Iterator[Problem]:
-    """What Otter's data sets are told once more, where that is not what the rest of the run goes by."""
-    for part, section in (("train", config.dataset.train_options), ("valid", config.dataset.valid_options)):
-        for name, shared in dataset_facts(config).items():
-            own = section.options.get(name, shared)
-            if own != shared:
-                message = f"{own} but common.{name} is {shared}. Make them the same, or leave this one out."
-                yield config.problem(f"dataset.{part}_options.options.{name}", message)
+    """What Otter's training set is told once more, where that is not what the rest of the run goes by."""
+    options = config.dataset.train_options.options
+    for name, shared in dataset_facts(config).items():
+        own = options.get(name)
+        if own not in (None, shared) and [own, own] != shared:  # a side of a square is a size, too
+            message = f"{own} but common.{name} is {shared}. Make them the same, or leave this one out."
+            yield config.problem(f"dataset.train_options.options.{name}", message)
 
 
 def _trainer(config: Config) -> list[Problem]:
@@ -226,8 +236,12 @@ def _precision(precision: Any) -> list[tuple[str, str]]:
     return []
 
 
-def _build(config: Config) -> list[tuple[str, str]]:
-    """Builds the model without memory for its weights; the loss with two classes where it asks the data."""
+def _build(config: Config, starts: bool) -> list[tuple[str, str]]:
+    """Builds the model without memory for its weights; holds it against the checkpoint that it starts from.
+
+    The loss has two classes where it asks the data.
+    """
+    asks = config.model.loss.arguments.get("num_classes") == -1
     config = with_classes(config, 2)
     if "pretrained" in config.model.backbone.options:
         # Not with_values: a changed backbone would reset the sizes that are to be checked against it.
@@ -241,6 +255,9 @@ def _build(config: Config) -> list[tuple[str, str]]:
             model = cls(config)
             if config.onnx is not None:
                 model(*(torch.rand(2, *shape.shape[1:]) for shape in config.onnx.input_shape.values()))
+        if starts and (source := find_restore(config)):
+            problems = restore_problems(config, model, source, unknown=("loss.",) if asks else ())
+            return [(problem.key, problem.message) for problem in problems]
     except ConfigError as exc:
         return [(problem.key, problem.message) for problem in exc.problems]
     except (LookupError, OtterError, ValueError, TypeError, RuntimeError) as exc:

@@ -25,7 +25,7 @@ from otter_ray.train.callbacks import BEST, Reporter
 from otter_ray.train.quiet import quiet
 from otter_ray.train.record import write_environment, write_figures
 from otter_ray.train.report import Report
-from otter_ray.train.restore import pin_restore, restore
+from otter_ray.train.restore import described, find_restore, pin_restore, read_checkpoint, restore
 
 
 def run_training(
@@ -62,8 +62,7 @@ def run_training(
     torch.set_num_threads(cpus)
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
-        if checkpoint is None:
-            config = pin_restore(config)
+        config = _pinned(config, checkpoint)
         config, train, valid = prepare(config, cpus)
         (folder / "config.yaml").write_text(to_yaml(config))
         reporter = Reporter(folder / "checkpoints", report, metric, mode)
@@ -73,7 +72,11 @@ def run_training(
         if standalone:
             write_environment(folder)
             write_figures(config, model, folder)
-        checkpoint = checkpoint or restore(config, model)
+        if checkpoint is None:
+            source = find_restore(config)
+            if source is not None and standalone:
+                print(f"starts from {described(source)}")
+            checkpoint = restore(config, model)
         with _honest_interrupt():
             trainer.fit(model, train, valid, ckpt_path=checkpoint, weights_only=True)
     best = folder / "checkpoints" / BEST
@@ -83,6 +86,15 @@ def run_training(
             "at most trainer.max_epochs, and trainer.limit_val_batches above 0."
         )
     return best
+
+
+def _pinned(config: Config, checkpoint: Path | None) -> Config:
+    """The config as it stays on record: where a run began does not change when it goes on."""
+    if checkpoint is None:
+        return pin_restore(config, find_restore(config))
+    began = read_checkpoint(checkpoint).get("config", {}).get("common", {})
+    keys = [key for key in ("is_restore", "restore_ind", "restore_ckpt") if key in began]
+    return config.with_values({f"common.{key}": began[key] for key in keys})
 
 
 def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoader[Any]]:

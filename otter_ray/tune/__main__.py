@@ -122,7 +122,7 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
     with ExitStack() as stack:
         dashboard = stack.enter_context(ray_session(address)) if address else None
         nodes = cluster_nodes() if address else [local_node()]
-        check_study(config, space, sum(node.gpus for node in nodes))
+        check_study(config, space, sum(node.gpus for node in nodes), starts=not choice.resume)
         accelerator = config.trainer.accelerator
         make_plan(space.study, nodes, accelerator)
         folder = choice.folder(config.name)

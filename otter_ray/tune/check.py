@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from otter_ray.config import Config, Space, check_space
@@ -12,11 +14,12 @@ from otter_ray.tune.plan import Node
 from otter_ray.tune.sampler import build_sampler
 
 
-def check_study(config: Config, space: Space, gpus: float) -> None:
+def check_study(config: Config, space: Space, gpus: float, starts: bool = True) -> None:
     """Checks the base config and every branch of the space, down to the classes' signatures.
 
     Args:
         gpus: that the machines have.
+        starts: False where the study goes on.
 
     Raises:
         ConfigError: every problem found, each once.
@@ -25,7 +28,7 @@ def check_study(config: Config, space: Space, gpus: float) -> None:
     if problems:
         raise ConfigError(problems)
     build_sampler(space.study, config.common.seed)
-    checker = Checker(gpus)
+    checker = Checker(gpus, starts)
     problems = checker.problems(config)
     if not problems:
         if message := metric_problem(config, space.study.metric):
@@ -62,7 +65,8 @@ def _in_space(problem: Problem, space: Space, values: dict[str, object]) -> Prob
         if problem.key in parameter.keys:
             whose = "" if parameter.name == problem.key else f"{problem.key}: "
             return parameter.problem(whose + problem.message)
-    return problem
+    where = ", ".join(f"{key}={value}" for key, value in values.items())
+    return replace(problem, message=f"{problem.message} This is so where the space sets {where}.")
 
 
 def local_node() -> Node:

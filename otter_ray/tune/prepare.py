@@ -22,11 +22,11 @@ from otter_ray.train.builders import (
     with_classes,
 )
 from otter_ray.train.components import load_project
-from otter_ray.train.restore import STATES, find_restore, restore
+from otter_ray.train.restore import STATES, described, find_restore, pin_restore, restore
 from otter_ray.tune.folder import StudyFolder
 
 
-def keep_restore(config: Config, space: Space, folder: StudyFolder) -> Config:
+def keep_restore(config: Config, space: Space, folder: StudyFolder, console: Console) -> Config:
     """The config with the checkpoint that it starts from copied into the study, where nothing changes it.
 
     A space that searches among checkpoints is left to find them itself.
@@ -34,15 +34,21 @@ def keep_restore(config: Config, space: Space, folder: StudyFolder) -> Config:
     Raises:
         ConfigError: there is no such checkpoint.
     """
-    source = find_restore(config)
-    searched = any(key.startswith("common.restore_") for p in space.parameters for key in p.keys)
-    if source is None or searched:
+    place = folder.path / "restored"
+    searched = {key for parameter in space.parameters for key in parameter.keys}
+    if searched & {"common.restore_ind", "common.restore_ckpt"}:
         return config
-    kept, partial = folder.path / "restored.ckpt", folder.path / "restored.ckpt.partial"
-    if not kept.exists():
-        shutil.copyfile(source, partial)
-        partial.replace(kept)
-    return config.with_values({"common.restore_ind": str(folder.path), "common.restore_ckpt": kept.name})
+    if not place.is_dir():
+        source = find_restore(config)
+        if source is None:
+            return config
+        partial = place.with_name("restored.partial")
+        partial.mkdir(exist_ok=True)
+        shutil.copyfile(source, partial / source.name)
+        (partial / "from.txt").write_text(f"{described(source.absolute())}\n")
+        partial.replace(place)
+    console.print(f"starts from {(place / 'from.txt').read_text().strip()}")
+    return pin_restore(config, next(place.glob("*.ckpt")))
 
 
 def prepare_data(config: Config, space: Space, folder: StudyFolder, console: Console) -> dict[str, int]:

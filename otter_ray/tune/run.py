@@ -68,7 +68,7 @@ def prepare(config: Config, space: Space, folder: StudyFolder, console: Console)
         TrainingError: weights to start from cannot be had, or do not fit.
     """
     keep_or_compare(folder, config, space)
-    config = keep_restore(config, space, folder)
+    config = keep_restore(config, space, folder, console)
     classes = prepare_data(config, space, folder, console)
     prepare_weights(config, space, classes, console)
     study = open_study(folder, space.study, config.common.seed)

@@ -151,14 +151,15 @@ class Sizes(TorchDispatchMode):
 
 
 def test_a_low_default_precision_samples_all_rows_alike():
-    loss = made(CosFace, num_classes=100_000, sample_rate=0.1)
+    # bfloat16 has 256 numbers below 1: the 100 rows would be the first of those that drew the largest.
+    loss = made(CosFace, num_classes=100_000, sample_rate=0.001)
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         chosen = loss._sample(torch.tensor([5]))
     finally:
         torch.set_default_dtype(default)
-    assert chosen.float().mean() == pytest.approx(50_000, rel=0.02)
+    assert chosen[-1] > 90_000
 
 
 def test_a_million_classes_make_no_large_matrix():

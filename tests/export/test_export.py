@@ -252,6 +252,9 @@ def test_an_output_is_measured_by_the_scale_of_its_own_image():
     expected = torch.tensor([[1000.0, 3.0], [0.5, 0.1]])
     assert _difference(np.float32([[1000, 3.1], [0.5, 0.1]]), expected) == pytest.approx(1e-4, rel=1e-3)
     assert _difference(np.float32([[1000, 3], [0.5, 0.3]]), expected) == pytest.approx(0.2)
+    assert np.isnan(_difference(np.float32([[1000, 3], [np.nan, 0.3]]), expected))
+    with pytest.raises(ExportError, match=r"gives \[2, 2, 1\] where PyTorch gives \[2, 2\]"):
+        _difference(expected.numpy()[..., None], expected)
 
 
 def test_a_metric_that_was_not_logged(refused):

@@ -93,15 +93,48 @@ def test_of_a_study_its_best_is_taken_and_no_trials_last(short, runs):
 
 
 def test_a_run_writes_down_which_checkpoint_it_started_from(short, runs):
-    pinned = pin_restore(short.with_values(RESTORE))
+    config = short.with_values(RESTORE)
+    pinned = pin_restore(config, find_restore(config))
     source = find_restore(pinned)
     assert source.is_absolute()
     assert source == runs / "demo" / "first" / "checkpoints" / "last.ckpt"
     shutil.copytree(source.parent, runs / "other" / "first" / "checkpoints")
     assert find_restore(pinned) == source
     trained(short.with_values({**RESTORE, "trainer.max_epochs": 1}), runs / "demo" / "second")
-    written = yaml.safe_load((runs / "demo" / "second" / "config.yaml").read_text())["common"]
-    assert (written["restore_ind"], written["restore_ckpt"]) == (str(source.parent), source.name)
+    assert written(runs / "demo" / "second") == (str(source.parent), source.name)
+    # It goes on without the run that it started from, and does not forget it.
+    shutil.rmtree(runs / "demo" / "first")
+    last = runs / "demo" / "second" / "checkpoints" / "last.ckpt"
+    run_training(short.with_values(RESTORE), runs / "demo" / "second", print, cpus=1, checkpoint=last)
+    assert written(runs / "demo" / "second") == (str(source.parent), source.name)
+
+
+def written(run):
+    common = yaml.safe_load((run / "config.yaml").read_text())["common"]
+    return common["restore_ind"], common["restore_ckpt"]
+
+
+def test_every_name_that_is_listed_is_one(short, runs):
+    shutil.copytree(runs / "demo" / "first", runs / "other" / "first")
+    shutil.copytree(runs / "demo" / "first", runs / "third" / "second")
+    for name in ("demo/first", "other/first", "third/second"):
+        config = short.with_values({**RESTORE, "common.restore_ind": name})
+        assert find_restore(config).resolve() == runs / name / "checkpoints" / "last.ckpt"
+    assert find_restore(short.with_values(RESTORE)).resolve().is_relative_to(runs / "demo")
+    shutil.move(runs / "demo" / "first", runs / "fourth" / "first")
+    assert "'first' means several. There are: fourth/first, other/first." in text_of(short, "first")
+
+
+def test_a_checkpoint_by_its_path_is_that_one(short, runs):
+    first = runs / "demo" / "first" / "checkpoints"
+    (callback,) = first.glob("*/epoch=0-step=2.ckpt")
+    shutil.copyfile(callback, callback.with_name("last.ckpt"))  # the newer one
+    for name, path in (("last.ckpt", "last.ckpt"), ("checkpoints/callback/last.ckpt", "callback/last.ckpt")):
+        found = find_restore(short.with_values({**RESTORE, "common.restore_ckpt": name}))
+        assert found.resolve() == first / path
+    text = problem(short.with_values({**RESTORE, "common.restore_ckpt": "elsewhere/best.ckpt"}))
+    assert "'elsewhere/best.ckpt' is no checkpoint of" in text
+    assert "checkpoints/callback/last.ckpt" in text
 
 
 def test_no_runs_at_all(short, tmp_path, monkeypatch):
@@ -140,14 +173,23 @@ def test_all_states_go_on_as_if_never_stopped(short, runs):
     ("change", "key", "says"),
     [
         ({"trainer.max_epochs": 1}, "trainer.max_epochs", "1 but .*first.* has 1 epochs behind it"),
-        ({"optimizer.options.lr": 0.1}, "optimizer", "is not what .*first.* was trained with.*the same, or"),
-        ({"lr_scheduler.options.power": 2}, "lr_scheduler", "is not what .*first.* was trained with"),
+        ({"optimizer.options.lr": 0.1}, "optimizer.options.lr", "0.1 but .*first.* was trained with 0.003"),
+        ({"lr_scheduler.options.power": 2}, "lr_scheduler.options.power", "2 but .*first.* was trained with"),
         ({"common.restore_ckpt": "epoch=0-step=1.ckpt"}, "common.restore_ckpt", "was saved within epoch 1"),
     ],
 )
 def test_states_that_cannot_go_on_are_refused(short, runs, change, key, says):
     with pytest.raises(ConfigError, match=f"{key}: .*{says}"):
         trained(short.with_values({**ALL, **change}), runs / "demo" / "second")
+
+
+def test_weights_alone_have_no_states(short, runs):
+    alone = runs / "demo" / "first" / "checkpoints" / "alone.ckpt"
+    torch.save({"state_dict": weights(runs / "demo" / "first")["state_dict"]}, alone)
+    with pytest.raises(ConfigError, match=r"restore_all_states: true but .*alone.ckpt holds no states"):
+        trained(short.with_values({**ALL, "common.restore_ckpt": "alone.ckpt"}), runs / "demo" / "second")
+    config = short.with_values({**RESTORE, "common.restore_ckpt": "alone.ckpt", "trainer.max_epochs": 1})
+    assert trained(config, runs / "demo" / "second")
 
 
 def test_a_loss_of_other_classes_stays_fresh(short, runs):
@@ -159,7 +201,7 @@ def test_a_loss_of_other_classes_stays_fresh(short, runs):
 @pytest.mark.parametrize("every", [False, True])
 def test_another_architecture_names_the_first_keys(short, runs, every):
     other = {**STEPS, "model.backbone.options.name": "lcnet_050", "common.restore_all_states": every}
-    with pytest.raises(TrainingError, match=r"they differ in backbone\.model\.\S+, .* \.\.\. \(\d+ keys\)"):
+    with pytest.raises(ConfigError, match=r"they differ in backbone\.model\.\S+, .* \.\.\. \(\d+ keys\)"):
         trained(short.with_values({**RESTORE, **other}), runs / "demo" / "second")
 
 

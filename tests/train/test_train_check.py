@@ -66,8 +66,8 @@ MISTAKES = [
         ["True but common.use_clip is False. Make them the same"],
     ),
     (
-        "dataset.valid_options.options.image_size=[32, 32]",
-        "dataset.valid_options.options.image_size",
+        "dataset.train_options.options.image_size=[32, 32]",
+        "dataset.train_options.options.image_size",
         ["[32, 32] but common.image_size is [64, 64]"],
     ),
     ("project=docclasifier", "project", ["neither a project of otter_ray nor an importable module"]),

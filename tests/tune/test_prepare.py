@@ -1,4 +1,5 @@
 import io
+import shutil
 
 import cv2
 import pytest
@@ -9,6 +10,7 @@ from otter_ray.config import load_space
 from otter_ray.docclassifier.drawing import draw_document
 from otter_ray.errors import ConfigError, TrainingError
 from otter_ray.train.restore import find_restore
+from otter_ray.tune.check import check_study
 from otter_ray.tune.folder import StudyFolder
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 
@@ -52,7 +54,7 @@ def ready(tmp_path):
         path.write_text(yaml.safe_dump({"parameters": parameters}))
         space, folder = load_space(str(path)), StudyFolder(tmp_path)
         console = Console(file=output, width=400)
-        config = keep_restore(config, space, folder)
+        config = keep_restore(config, space, folder, console)
         prepare_weights(config, space, prepare_data(config, space, folder, console), console)
         return output.getvalue()
 
@@ -80,30 +82,52 @@ def restored(config, run, **values):
     return config.with_values({**where, **values})
 
 
-def test_a_checkpoint_that_no_branch_or_not_every_branch_fits_ends_it_too(ready, tiny_config, tiny_run):
+def check(config, parameters, tmp_path):
+    (tmp_path / "checked.yaml").write_text(yaml.safe_dump({"parameters": parameters}))
+    check_study(config, load_space(str(tmp_path / "checked.yaml")), 0)
+
+
+def test_a_checkpoint_that_not_every_branch_fits_ends_it_too(tiny_config, tiny_run, tmp_path):
     config = restored(tiny_config, tiny_run)
-    with pytest.raises(TrainingError, match="another architecture than the config"):
-        ready(config, {BACKBONE: choices("lcnet_035", "lcnet_050")})
-    going_on = {"common.restore_all_states": True, "trainer.max_epochs": 3}
-    with pytest.raises(ConfigError, match=r"optimizer: is not what .* was trained with"):
-        ready(restored(config, tiny_run, **going_on), {"optimizer.options.lr": choices(0.003, 0.01)})
-    with pytest.raises(TrainingError, match=r"differ in loss\.weight"):
-        ready(
-            restored(config, tiny_run, **going_on), {"dataset.train_options.options.drawn": choices(40, 60)}
-        )
+    check(config, {"optimizer.options.lr": choices(0.003, 0.01)}, tmp_path)
+    says = f"another architecture than the config: .* where the space sets {BACKBONE}=lcnet_050"
+    with pytest.raises(ConfigError, match=says):
+        check(config, {BACKBONE: choices("lcnet_035", "lcnet_050")}, tmp_path)
+    going_on = restored(config, tiny_run, **{"common.restore_all_states": True, "trainer.max_epochs": 6})
+    says = r"checked.yaml:\d+: optimizer.options.lr: 0.01 but .* was trained with 0.003"
+    with pytest.raises(ConfigError, match=says):
+        check(going_on, {"optimizer.options.lr": choices(0.003, 0.01)}, tmp_path)
+
+
+def test_all_states_of_other_classes_are_told_once_the_data_is_known(ready, tiny_config, tiny_run):
+    config = restored(tiny_config, tiny_run, **{"common.restore_all_states": True, "trainer.max_epochs": 6})
+    with pytest.raises(ConfigError, match=r"differ in loss\.weight"):
+        ready(config, {"dataset.train_options.options.drawn": choices(40, 60)})
 
 
 def test_a_checkpoint_that_fits_is_kept_in_the_study(ready, tiny_config, tiny_run, tmp_path):
-    config = restored(tiny_config, tiny_run)
-    said = ready(config, {"dataset.train_options.options.drawn": choices(40, 60)})
+    source = tmp_path / "source"
+    shutil.copytree(tiny_run.folder, source)
+    config = restored(tiny_config, tiny_run, **{"common.restore_ind": str(source)})
+    space = {"dataset.train_options.options.drawn": choices(40, 60)}
+    said = ready(config, space)
+    assert f"starts from {source}/checkpoints/last.ckpt (epoch 2, valid_fpr@4 " in said
     assert "has no fitting loss.weight: left fresh" in said
     assert "meta parameter" not in said
-    kept, original = tmp_path / "restored.ckpt", tiny_run.folder / "checkpoints" / "last.ckpt"
+    kept, original = tmp_path / "restored" / "last.ckpt", tiny_run.folder / "checkpoints" / "last.ckpt"
     assert kept.read_bytes() == original.read_bytes()
-    space = load_space(str(tmp_path / "space.yaml"))
-    pinned = keep_restore(config, space, StudyFolder(tmp_path))
+    # Resumed, it needs no source.
+    shutil.rmtree(source)
+    assert f"starts from {source}" in ready(config, space)
+    folder, console = StudyFolder(tmp_path), Console(file=io.StringIO())
+    pinned = keep_restore(config, load_space("demo"), folder, console)
     assert find_restore(pinned) == kept
-    assert keep_restore(tiny_config, space, StudyFolder(tmp_path)) == tiny_config
+
+
+def test_nothing_is_kept_where_nothing_is_restored(tiny_config, tmp_path):
+    folder, console = StudyFolder(tmp_path), Console(file=io.StringIO())
+    assert keep_restore(tiny_config, load_space("demo"), folder, console) == tiny_config
+    assert not list(tmp_path.iterdir())
 
 
 def test_sheets_are_drawn(said, tmp_path):
