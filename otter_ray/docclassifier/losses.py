@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from otter_ray.train.distributed import all_gather, all_gather_rows, rank, ranks
+
 BLOCK = 2**16  # centres that are looked at together
 
 
@@ -64,6 +66,19 @@ class PartialFC(nn.Module):
         """The target's cosine `[B]` with the margin applied."""
         raise NotImplementedError
 
+    @property
+    def sharded(self) -> bool:
+        """Whether other ranks hold centres, too."""
+        return self.rows < self.num_classes
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """`[num_classes, ...]`, what all ranks have for their centres; all of them must ask."""
+        return all_gather_rows(rows.detach()) if self.sharded else rows
+
+    def own(self, rows: Tensor) -> Tensor:
+        """This rank's part of `[num_classes, ...]`."""
+        return rows[self.first : self.first + self.rows]
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of embeddings `[B, D]` (normalised here) with integer labels `[B]`.
 
@@ -83,7 +98,7 @@ class PartialFC(nn.Module):
 
     def _own(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """(samples of the batch whose class is on this rank, the class's row here), `[P]` each."""
-        if self.rows == self.num_classes:
+        if not self.sharded:
             return torch.arange(len(labels), device=labels.device), labels
         if ((labels < 0) | (labels >= self.num_classes)).any():
             raise ValueError(f"labels must be in [0, {self.num_classes}) but are {labels.tolist()}")
@@ -110,12 +125,12 @@ class PartialFC(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = _whole(destination[prefix + "weight"], self.num_classes)
+        destination[prefix + "weight"] = self.gather(destination[prefix + "weight"])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         key = prefix + "weight"
         if key in state_dict and len(state_dict[key]) == self.num_classes:
-            state_dict = {**state_dict, key: state_dict[key][self.first : self.first + self.rows]}
+            state_dict = {**state_dict, key: self.own(state_dict[key])}
         super()._load_from_state_dict(state_dict, prefix, *others)
 
 
@@ -222,55 +237,31 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        return _all_gather(values)
+        return all_gather(values)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         summed = _reduced(gradient.contiguous(), dist.ReduceOp.SUM)
-        return summed.chunk(_ranks())[dist.get_rank()] * _ranks()
-
-
-def _ranks() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        return summed.chunk(ranks())[rank()] * ranks()
 
 
 def _shard(num_classes: int) -> tuple[int, int]:
     """(first class, number of classes) of this rank: as even as can be."""
-    ranks = _ranks()
-    if num_classes < ranks:
-        raise ValueError(
-            f"num_classes is {num_classes} but {ranks} processes must hold one class or more each"
-        )
-    rank = dist.get_rank() if ranks > 1 else 0
-    each, left = divmod(num_classes, ranks)
-    return each * rank + min(rank, left), each + (rank < left)
+    if num_classes < ranks():
+        message = f"num_classes is {num_classes} but {ranks()} processes must hold one class or more each"
+        raise ValueError(message)
+    each, left = divmod(num_classes, ranks())
+    return each * rank() + min(rank(), left), each + (rank() < left)
 
 
 def _gathered(unit: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    if _ranks() == 1:
+    if ranks() == 1:
         return unit, labels
-    return _Gather.apply(unit), _all_gather(labels)
-
-
-def _all_gather(values: Tensor) -> Tensor:
-    parts = [torch.empty_like(values) for _ in range(_ranks())]
-    dist.all_gather(parts, values.contiguous())
-    return torch.cat(parts)
+    return _Gather.apply(unit), all_gather(labels)
 
 
 def _reduced(values: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
-    if _ranks() > 1:
+    if ranks() > 1:
         dist.all_reduce(values, operation)
     return values
-
-
-def _whole(weight: Tensor, num_classes: int) -> Tensor:
-    """The centres of all ranks `[num_classes, D]`; shards may differ by one row."""
-    if _ranks() == 1:
-        return weight
-    longest = -(-num_classes // _ranks())
-    padded = F.pad(weight.detach(), (0, 0, 0, longest - len(weight)))
-    shards = _all_gather(padded).chunk(_ranks())
-    each, left = divmod(num_classes, _ranks())
-    return torch.cat([shard[: each + (rank < left)] for rank, shard in enumerate(shards)])

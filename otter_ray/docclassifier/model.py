@@ -7,8 +7,10 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from otter_ray.config import Component, Config
 from otter_ray.docclassifier import network, previews
@@ -17,6 +19,7 @@ from otter_ray.docclassifier.metric import PairROC, validation_metrics
 from otter_ray.docclassifier.teacher import ClipDistillation
 from otter_ray.errors import ConfigError, TrainingError
 from otter_ray.train.components import accepted, find_class
+from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.mixin import BaseMixin
 
 
@@ -55,7 +58,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         head = find_class(section.head.name, "head", config.project)
         self.head = _build(config, "head", _head_options(config, head, self.backbone))
         self.loss = _build(config, "loss", section.loss.arguments)
-        if isinstance(self.loss, PartialFC) and self.loss.rows < self.loss.num_classes:
+        if self._centres is not None and self._centres.sharded:
             # Each rank has centres of its own: nothing to broadcast, nothing to average.
             ignored = ["loss.weight"]
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
@@ -115,11 +118,18 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         self._validation.append((self(images.contiguous(memory_format=torch.channels_last)).float(), labels))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `valid_fpr@4` and `valid_auc` over the whole validation set."""
-        embeddings, labels = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
+        """Logs `valid_fpr@4` and `valid_auc` over the whole validation set, whichever rank saw what of it."""
+        seen = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
+        embeddings, labels = map(all_gather_rows, seen)
         self._validation.clear()
         self.log_dict(self.score(embeddings, labels), prog_bar=True)
-        if self.previews and self.roc is not None and self.roc.num_positives and self.roc.num_negatives:
+        if (
+            self.previews
+            and self.trainer.is_global_zero
+            and self.roc is not None
+            and self.roc.num_positives
+            and self.roc.num_negatives
+        ):
             with self.previewing():
                 self._preview(self.roc, embeddings, labels)
 
@@ -129,6 +139,44 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         self.show_text("tpr_fpr_table", previews.tpr_fpr_table(roc))
         self.show("roc", previews.roc_picture(roc))
         self.show("pca", previews.pca_picture(embeddings, labels, names))
+
+    @property
+    def _centres(self) -> PartialFC | None:
+        return self.loss if isinstance(self.loss, PartialFC) else None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips by the norm over all ranks' centres; with one of its own each rank would drift away."""
+        by_value = str(gradient_clip_algorithm).endswith("value")
+        if self._centres is None or not self._centres.sharded or not gradient_clip_val or by_value:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        own = [p.grad for p in parameters if p.grad is not None and p is self._centres.weight]
+        shared = [p.grad for p in parameters if p.grad is not None and p is not self._centres.weight]
+        squared = nn.utils.get_total_norm(own).square().to(self.device)
+        dist.all_reduce(squared)
+        norm = (squared + nn.utils.get_total_norm(shared).square()).sqrt()
+        nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """As BaseMixin; the optimizer's state of the centres is that of all ranks, like the centres."""
+        super().on_save_checkpoint(checkpoint)
+        if self._centres is not None and "optimizer_states" in checkpoint:
+            groups = self.trainer.optimizers[0].param_groups
+            places = [p is self._centres.weight for group in groups for p in group["params"]]
+            checkpoint["centres"] = places.index(True)
+            _change_states(checkpoint, self._centres.weight.shape, self._centres.gather)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes this rank's part of the optimizer's state of the centres."""
+        if self._centres is not None and "centres" in checkpoint:
+            whole = torch.Size([self._centres.num_classes, self._centres.embed_dim])
+            _change_states(checkpoint, whole, self._centres.own)
 
     def score(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """The validation metrics of embeddings `[N, D]` with labels `[N]`; the export's gate asks, too."""
@@ -142,6 +190,16 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         rows = [{"fpr": fpr, "tpr": tpr, "threshold": threshold} for fpr, tpr, threshold in self.roc.table()]
         pairs = {"positive_pairs": self.roc.num_positives, "negative_pairs": self.roc.num_negatives}
         return {"roc": rows, **pairs}
+
+
+def _change_states(checkpoint: dict[str, Any], shape: torch.Size, change: Callable[[Tensor], Tensor]) -> None:
+    """Replaces what the optimizer keeps for each centre in a checkpoint, not in the optimizer."""
+    states = checkpoint["optimizer_states"][0]["state"]
+    if kept := states.get(checkpoint["centres"]):
+        states[checkpoint["centres"]] = {
+            name: change(value) if isinstance(value, Tensor) and value.shape == shape else value
+            for name, value in kept.items()
+        }
 
 
 def _check_embed_dim(config: Config) -> None:

@@ -13,11 +13,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, DataError, Problem
 from otter_ray.train.callbacks import EpochSetter
 from otter_ray.train.components import accepted, find_class
+from otter_ray.train.distributed import rank, ranks
 from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.restore import load_weights
 
@@ -58,15 +60,25 @@ def build_datasets(config: Config) -> tuple[Dataset[Any], Dataset[Any]]:
 
 
 def build_dataloader(
-    dataset: Dataset[Any], options: Mapping[str, Any], batch_size: int, cpus: int
+    dataset: Dataset[Any], options: Mapping[str, Any], batch_size: int, cpus: int, even: bool = False
 ) -> DataLoader[Any]:
     """A loader with `batch_size: -1` filled in and no more workers than the run has CPUs to spare.
+
+    Of several ranks each loads its share, in batches of `batch_size` of its own.
 
     Args:
         cpus: that the run may use. One of them trains: the workers get the rest, so on a single CPU
             the run loads its own data.
+        even: ranks get equally many items, some of them twice (or none of the last, with `drop_last`), as
+            training needs it; else each item goes to one rank, once.
     """
     filled = dict(options)
+    if ranks() > 1:
+        shuffle = filled.pop("shuffle", False)
+        filled["sampler"] = range(rank(), len(dataset), ranks())  # type: ignore[arg-type]
+        if even:
+            drop_last = filled.get("drop_last", False)
+            filled["sampler"] = DistributedSampler(dataset, shuffle=shuffle, drop_last=drop_last)
     if filled.get("batch_size", -1) == -1:
         filled["batch_size"] = batch_size
     workers = min(int(filled.get("num_workers", 0)), max(cpus - 1, 0))
@@ -114,7 +126,13 @@ def build_logger(config: Config, folder: Path) -> Logger | bool:
     return logger
 
 
-def build_trainer(config: Config, folder: Path, reporter: Callback, standalone: bool = True) -> L.Trainer:
+def build_trainer(
+    config: Config,
+    folder: Path,
+    reporter: Callback,
+    standalone: bool = True,
+    launcher: Mapping[str, Any] | None = None,
+) -> L.Trainer:
     """Lightning's Trainer as the config asks.
 
     Args:
@@ -122,6 +140,7 @@ def build_trainer(config: Config, folder: Path, reporter: Callback, standalone: 
         reporter: told of each epoch; it keeps `best.ckpt` and `last.ckpt`.
         standalone: False inside a study, where progress bars, summaries and further checkpoints of the
             config would only cost time and disk.
+        launcher: arguments of whoever started several processes for this run.
     """
     options = config.trainer.model_dump()
     if not standalone:
@@ -129,8 +148,12 @@ def build_trainer(config: Config, folder: Path, reporter: Callback, standalone: 
     options.setdefault("enable_model_summary", False)
     # The first validation of an untrained model proves little, and costs a trial's start.
     options.setdefault("num_sanity_val_steps", 0)
-    if options["devices"] == "auto" or options["accelerator"] == "cpu":
-        # A run is one process so far; and `devices: [0]` names a GPU, where a CPU's processes are counted.
+    if launcher:
+        # The config's own strategy, such as one that finds unused parameters, where it names one.
+        options = {**launcher, **options, "use_distributed_sampler": False}
+        options |= {key: value for key, value in launcher.items() if key != "strategy"}
+    elif options["devices"] == "auto" or options["accelerator"] == "cpu":
+        # One process uses one device; and `devices: [0]` names a GPU, where a CPU's processes are counted.
         options["devices"] = 1
     callbacks = [build_callback(section, config, folder) for section in config.callbacks]
     if not standalone:

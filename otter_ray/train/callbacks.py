@@ -85,8 +85,8 @@ class Reporter(Checkpoint):
         self.validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves and reports."""
-        if not self.validated or not trainer.is_global_zero:
+        """Saves, which all ranks must do together, and reports."""
+        if not self.validated:
             return
         self.validated = False
         metrics = _metrics(trainer)
@@ -113,6 +113,8 @@ class Reporter(Checkpoint):
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{LAST}.partial"
         trainer.save_checkpoint(partial, weights_only=False)
+        if not trainer.is_global_zero:
+            return
         if improved:
             copy = self.folder / f"{BEST}.partial"
             shutil.copyfile(partial, copy)

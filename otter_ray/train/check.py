@@ -20,6 +20,7 @@ from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, OtterError, Problem, did_you_mean
 from otter_ray.train.builders import dataset_facts, with_classes
 from otter_ray.train.components import find_class, load_project, unknown_arguments
+from otter_ray.train.distributed import torchrun_ranks
 from otter_ray.train.quiet import quiet
 from otter_ray.train.restore import STATES, find_restore, restore_problems
 
@@ -213,8 +214,13 @@ def _trainer(config: Config) -> list[Problem]:
     """Values that Lightning's Trainer, or the run itself, cannot work with."""
     found = []
     devices, interval = config.trainer.devices, config.trainer.val_check_interval
-    if (isinstance(devices, list) and len(devices) > 1) or (isinstance(devices, int) and devices > 1):
-        message = f"{devices} but a run is one process so far. Name one device; a study fills the others."
+    several = len(devices) > 1 if isinstance(devices, list) else isinstance(devices, int) and devices > 1
+    if several and torchrun_ranks() == 1:
+        message = (
+            f"{devices} but a process uses one device. Start several (torchrun --nproc-per-node N "
+            "-m otter_ray.train ...), or give a study's trials several (resources.workers_per_trial), and "
+            "name one device here."
+        )
         found.append(config.problem("trainer.devices", message))
     if isinstance(interval, float) and interval and abs(1 / interval - round(1 / interval)) > 1e-6:
         message = f"{interval} does not divide an epoch, which must end with a validation. Take 1 / n."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def run_training(
     cpus: int | None = None,
     standalone: bool = True,
     checkpoint: Path | None = None,
+    launcher: Mapping[str, Any] | None = None,
 ) -> Path:
     """Trains a config and gives the path of its best checkpoint.
 
@@ -47,10 +48,12 @@ def run_training(
             `environment.json` and `model.json`.
         report: called after each validated epoch; what it raises ends the run.
         metric, mode: which epoch is best.
-        cpus: threads for torch, and the bound of the loaders' workers; None: all that there are.
+        cpus: threads for torch, and the bound of the loaders' workers, of each process; None: all.
         standalone: False inside a study: no progress bars and summaries, no previews unless asked for.
         checkpoint: of this run, to go on from; None: from fresh weights, or from the earlier run that
             `common.is_restore` asks for.
+        launcher: where several processes train together, each calls this: Lightning's Trainer arguments
+            (strategy, devices, ...) of whoever started them. Each reports; the first writes.
 
     Raises:
         OtterError: the config or its data cannot be used.
@@ -63,18 +66,21 @@ def run_training(
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config = _pinned(config, checkpoint)
-        config, train, valid = prepare(config, cpus)
-        (folder / "config.yaml").write_text(to_yaml(config))
         reporter = Reporter(folder / "checkpoints", report, metric, mode)
-        trainer = build_trainer(config, folder, reporter, standalone)
+        trainer = build_trainer(config, folder, reporter, standalone, launcher)
+        # The ranks meet before there are loaders and centres to be shared out.
+        trainer.strategy.setup_environment()
+        config, train, valid = prepare(config, cpus)
         model = build_model(config)
         model.previews = standalone if config.common.preview is None else config.common.preview
-        if standalone:
+        if trainer.is_global_zero:
+            (folder / "config.yaml").write_text(to_yaml(config))
+        if standalone and trainer.is_global_zero:
             write_environment(folder)
             write_figures(config, model, folder)
         if checkpoint is None:
             source = find_restore(config)
-            if source is not None and standalone:
+            if source is not None and standalone and trainer.is_global_zero:
                 print(f"starts from {described(source)}")
             checkpoint = restore(config, model)
         with _honest_interrupt():
@@ -102,7 +108,7 @@ def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoa
     train, valid = build_datasets(config)
     config = fill_classes(config, train)
     batch_size = config.common.batch_size
-    loader = build_dataloader(train, config.dataloader.train_options, batch_size, cpus)
+    loader = build_dataloader(train, config.dataloader.train_options, batch_size, cpus, even=True)
     if not len(loader):
         message = (
             f"{loader.batch_size} is more than the training set has items, and drop_last is true. Lower it."
