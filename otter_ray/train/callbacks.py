@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import lightning as L
@@ -13,9 +15,12 @@ from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from otter_ray.errors import TrainingError, did_you_mean
+from otter_ray.train.distributed import any_rank, ranks
 from otter_ray.train.report import EpochReport, Report
+from otter_ray.train.restore import read_checkpoint
 
 BEST, LAST = "best.ckpt", "last.ckpt"
+AGREE = 16  # steps after which several ranks ask each other whether to save
 
 
 class CustomTQDMProgressBar(TQDMProgressBar):
@@ -55,12 +60,16 @@ class Reporter(Checkpoint):
         folder: where the checkpoints go.
         report: called with an `EpochReport`; what it raises ends the run.
         metric, mode: which epoch is best; `mode` is "max" or "min".
+        save_soon: once set, `last.ckpt` is saved within an epoch, too, once.
     """
 
-    def __init__(self, folder: Path, report: Report, metric: str, mode: str) -> None:
-        self.folder, self.report = folder, report
+    def __init__(
+        self, folder: Path, report: Report, metric: str, mode: str, save_soon: Event | None = None
+    ) -> None:
+        self.folder, self.report, self.save_soon = folder, report, save_soon
         self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
         self.best: float | None = None
+        self.reported: EpochReport | None = None
         self.validated = False
         self.started = time.perf_counter()
 
@@ -74,11 +83,23 @@ class Reporter(Checkpoint):
         """Puts the epoch's metrics into the checkpoint, so that a file alone says what it is worth."""
         checkpoint["metric"], checkpoint["metrics"] = self.metric, _metrics(trainer)
         checkpoint["device"] = pl_module.device.type
+        checkpoint["reported"] = self.reported and asdict(self.reported)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave. The best of another run is not this one's."""
         if (self.folder / BEST).is_file():
             self.best = state_dict["best"]
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves what there is of the epoch where it may not live to its end."""
+        if self.save_soon is None or (ranks() > 1 and batch_idx % AGREE):
+            return
+        # Saving is everybody's work: all do it after the same batch.
+        if any_rank(self.save_soon.is_set(), pl_module.device):
+            self.save_soon = None
+            self._save(trainer, improved=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Marks that the metrics at hand are this epoch's."""
@@ -96,9 +117,10 @@ class Reporter(Checkpoint):
         improved = best is None or math.isnan(best) or self.sign * value > self.sign * best
         if improved:
             self.best = value
-        self._save(trainer, improved)
         seconds = time.perf_counter() - self.started
-        self.report(EpochReport(trainer.current_epoch + 1, metrics, seconds, improved))
+        self.reported = EpochReport(trainer.current_epoch + 1, metrics, seconds, improved)
+        self._save(trainer, improved)
+        self.report(self.reported)
 
     def _value(self, metrics: dict[str, float]) -> float:
         if self.metric not in metrics:
@@ -120,6 +142,12 @@ class Reporter(Checkpoint):
             shutil.copyfile(partial, copy)
             copy.replace(self.folder / BEST)
         partial.replace(self.folder / LAST)
+
+
+def last_report(checkpoint: Path) -> EpochReport | None:
+    """The last epoch that was reported when the checkpoint was saved; none in a first epoch."""
+    reported = read_checkpoint(checkpoint).get("reported")
+    return reported and EpochReport(**reported)
 
 
 def _metrics(trainer: L.Trainer) -> dict[str, float]:

@@ -34,6 +34,15 @@ def rank() -> int:
     return dist.get_rank() if ranks() > 1 else 0
 
 
+def any_rank(answer: bool, device: torch.device) -> bool:
+    """Whether any rank's answer is yes; all of them must ask. `device`: where tensors travel from."""
+    if ranks() == 1:
+        return answer
+    answers = torch.tensor([answer], dtype=torch.int32, device=device)
+    dist.all_reduce(answers, dist.ReduceOp.MAX)
+    return bool(answers.item())
+
+
 def all_gather(values: Tensor) -> Tensor:
     """`[N, ...]` of every rank, one below the other; N must be the same on each."""
     if ranks() == 1:

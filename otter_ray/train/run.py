@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import lightning as L
@@ -39,6 +40,7 @@ def run_training(
     standalone: bool = True,
     checkpoint: Path | None = None,
     launcher: Mapping[str, Any] | None = None,
+    save_soon: Event | None = None,
 ) -> Path:
     """Trains a config and gives the path of its best checkpoint.
 
@@ -54,6 +56,7 @@ def run_training(
             `common.is_restore` asks for.
         launcher: where several processes train together, each calls this: Lightning's Trainer arguments
             (strategy, devices, ...) of whoever started them. Each reports; the first writes.
+        save_soon: once set, `last.ckpt` is saved within an epoch, too: the machine is about to be taken away.
 
     Raises:
         OtterError: the config or its data cannot be used.
@@ -66,7 +69,7 @@ def run_training(
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config = _pinned(config, checkpoint)
-        reporter = Reporter(folder / "checkpoints", report, metric, mode)
+        reporter = Reporter(folder / "checkpoints", report, metric, mode, save_soon)
         trainer = build_trainer(config, folder, reporter, standalone, launcher)
         # The ranks meet before there are loaders and centres to be shared out.
         trainer.strategy.setup_environment()

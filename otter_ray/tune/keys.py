@@ -10,5 +10,7 @@ NUMBER, VALUES = "number", "values"
 BASE: dict[str, Any] = {}
 # Reported by a trial: epochs done, from 1; why it failed; the prefix of everything that was logged.
 EPOCH, ERROR, METRICS = "epoch", "error", "metrics/"
+# Reported by a trial with a worker group: its placement group, which outlives a slot that Tune ends.
+GROUP = "group"
 # The error of a trial that was broken off and waits to be run again.
 INTERRUPTED = "interrupted"

@@ -66,15 +66,11 @@ def make_plan(options: StudyOptions, nodes: Sequence[Node], accelerator: str = "
         StudyError: no node can hold a single trial.
     """
     wanted = options.resources
-    if wanted.workers_per_trial > 1:
-        raise StudyError(
-            f"resources.workers_per_trial is {wanted.workers_per_trial} but a trial has one worker so far. "
-            "Set it to 1 and give that worker more with cpus_per_worker and gpus_per_worker."
-        )
     has_gpus = any(node.gpus for node in nodes)
     uses_gpus = accelerator in ACCELERATORS_WITH_GPU or (accelerator == "auto" and has_gpus)
     cpus, gpus = wanted.cpus_per_worker, wanted.gpus_per_worker if uses_gpus else 0.0
     slots = sum(_slots_on(node, cpus, gpus) for node in nodes)
+    slots //= wanted.workers_per_trial
     if not slots:
         largest = ", ".join(f"{node.cpus:g} CPUs + {node.gpus:g} GPUs" for node in nodes) or "none"
         raise StudyError(

@@ -28,6 +28,7 @@ class ProgressLines(Callback):  # type: ignore[misc]
         self.console, self.metric, self.max_epochs, self.trials = console, study.metric, max_epochs, trials
         self.sign = 1.0 if study.mode == "max" else -1.0
         self.best: tuple[float, int] | None = None
+        self.told: dict[int, int] = {}
         self.ended = 0
         self.started = time.perf_counter()
 
@@ -39,6 +40,9 @@ class ProgressLines(Callback):  # type: ignore[misc]
         if ERROR in result:
             self._print(trial, f"failed: {result[ERROR]} (its log.txt says more)", "red")
             return
+        if result[EPOCH] <= self.told.get(number, 0):
+            return  # a trial that goes on after its node died begins with what it reported last
+        self.told[number] = result[EPOCH]
         value = result[self.metric]
         if self.best is None or self.sign * value > self.sign * self.best[0]:
             self.best = value, number

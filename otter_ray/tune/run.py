@@ -23,6 +23,9 @@ from otter_ray.tune.plan import Plan
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.requeue import requeue_interrupted
 
+# Of a trial whose process or node died; a node that was announced to go does not count.
+RETRIES = 3
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -91,6 +94,7 @@ def run_trials(search: Search, plan: Plan, console: Console) -> None:
     """Runs the trials that the plan counts; returns early on Ctrl-C."""
     from ray import tune
 
+    from otter_ray.tune.groups import GroupRemover
     from otter_ray.tune.progress import ProgressLines
     from otter_ray.tune.scheduler import build_scheduler
     from otter_ray.tune.searcher import OptunaBridge
@@ -103,12 +107,14 @@ def run_trials(search: Search, plan: Plan, console: Console) -> None:
         trials=str(folder.path / "trials"),
         metric=space.study.metric,
         mode=space.study.mode,
-        cpus=max(1, int(plan.cpus)),
+        workers=space.study.resources.workers_per_trial,
+        cpus=plan.cpus,
+        gpus=plan.gpus,
         cwd=os.getcwd(),
     )
     bridge = OptunaBridge(search.study, space, config)
     lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
-    resources = tune.PlacementGroupFactory([{"CPU": plan.cpus, "GPU": plan.gpus}])
+    resources = tune.PlacementGroupFactory([setup.slot])
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(
@@ -118,10 +124,17 @@ def run_trials(search: Search, plan: Plan, console: Console) -> None:
                 scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs),
                 num_samples=plan.trials,
                 max_concurrent_trials=plan.slots,
-                reuse_actors=True,
+                # A slot that only waits for a worker group holds nothing warm, and ends with its group.
+                reuse_actors=setup.workers == 1,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=tune.RunConfig(name=folder.name, storage_path=scratch, verbose=0, callbacks=[lines]),
+            run_config=tune.RunConfig(
+                name=folder.name,
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[lines, GroupRemover()],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+            ),
         )
         tuner.fit()
     finally:

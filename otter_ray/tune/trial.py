@@ -1,72 +1,221 @@
-"""What runs in a slot: one trial after another, in one warm process.
+"""What runs in a slot: one trial after another.
 
-Ray Train launches the training (its local mode, `num_workers=0`: the slot itself is the worker), Ray
-Tune is told of each epoch directly, because local mode passes no report on.
+Ray Train launches the training. One worker: in its local mode (`num_workers=0`: the slot itself is the
+worker, and stays warm for the next trial), where Ray Tune is told of each epoch directly, because local mode
+passes no report on. Several workers: as a worker group with DDP, and the slot only waits for it.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import shutil
 import socket
+import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otter_ray.config import Config
 from otter_ray.errors import OtterError, TrainingError
-from otter_ray.tune.keys import EPOCH, ERROR, METRICS, NUMBER, VALUES
+from otter_ray.tune.keys import EPOCH, ERROR, GROUP, METRICS, NUMBER, VALUES
+from otter_ray.tune.preemption import preemption_notice
+
+if TYPE_CHECKING:
+    from otter_ray.train.report import EpochReport
+
+Facts = Mapping[str, Any]
+# Of a trial with a worker group: what the slot that waits for it asks for, and what each worker leaves to it
+# of its own share. So N workers of 1 CPU fit onto N CPUs, whichever of their nodes the slot is on.
+SLOT_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class TrialSetup:
-    """What every trial of a study shares. Plain data: it travels to the slots."""
+    """What every trial of a study shares. Plain data: it travels to the slots.
+
+    Attributes:
+        trials: the folder of the trials' folders.
+        workers: of a trial.
+        cpus, gpus: of each worker.
+        cwd: where the study was started.
+    """
 
     config: dict[str, Any]
     config_name: str
     trials: str
     metric: str
     mode: str
-    cpus: int
+    workers: int
+    cpus: float
+    gpus: float
     cwd: str
 
+    @property
+    def slot(self) -> dict[str, float]:
+        """The resources that a trial's slot asks Tune for."""
+        if self.workers == 1:
+            return {"CPU": self.cpus, "GPU": self.gpus}
+        return {"CPU": self.cpus * SLOT_SHARE}
 
-def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
-    """Trains one trial and reports each epoch to Tune. A failure is reported, too: the slot stays warm."""
+    @property
+    def worker(self) -> dict[str, float]:
+        """The resources of each worker of a group."""
+        return {"CPU": self.cpus * (1 - SLOT_SHARE), "GPU": self.gpus}
+
+
+def run_trial(setup: TrialSetup, assignment: Facts) -> None:
+    """Trains one trial and reports each epoch to Tune. A failure is reported, too: the slot stays warm.
+
+    A trial whose slot, worker or node died is run again by Tune, and goes on from its last checkpoint.
+    """
     from ray import tune
 
-    started = time.perf_counter()
-    folder = Path(setup.trials) / f"{assignment[NUMBER]:04d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    host = socket.gethostname()
-
-    def report(facts: Mapping[str, Any]) -> None:
-        tune.report({**facts, "seconds": time.perf_counter() - started, "host": host})
-
-    with _log_to(folder / "log.txt"):
+    part = _Part(setup, assignment, time.time())
+    part.folder.mkdir(parents=True, exist_ok=True)
+    with _log_to(part.folder / "log.txt"):
         try:
-            # Paths in the config are relative to where the study was started.
-            os.chdir(setup.cwd)
-            _launch(setup, assignment, folder, report)
+            (_launch_here if setup.workers == 1 else _launch_group)(part)
         except Exception as exc:
             traceback.print_exc()
-            if _is_beyond_repair(exc):
+            cause = _cause(exc)
+            if cause is None:
                 raise
-            message = str(exc) if isinstance(exc, OtterError) else f"{type(exc).__name__}: {exc}"
-            report({ERROR: message.splitlines()[0] if message else type(exc).__name__})
+            message = str(cause) if isinstance(cause, OtterError) else f"{type(cause).__name__}: {cause}"
+            tune.report({**part.facts, ERROR: message.splitlines()[0] if message else type(cause).__name__})
         finally:
             _free_memory()
 
 
-def _is_beyond_repair(exc: Exception) -> bool:
-    """Whether CUDA itself failed: every later call in this process would, so Ray is to replace it."""
-    import torch
+@dataclass(frozen=True)
+class _Part:
+    """One process's part of a trial."""
 
-    return isinstance(exc, torch.AcceleratorError)
+    setup: TrialSetup
+    assignment: Facts
+    started: float
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.setup.trials) / f"{self.assignment[NUMBER]:04d}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"seconds": time.time() - self.started, "host": socket.gethostname()}
+
+    def train(self, report: Callable[[Facts], None], launcher: Facts | None = None) -> None:
+        """Trains, from the trial's last checkpoint where there is one."""
+        from otter_ray.train.callbacks import LAST, last_report
+        from otter_ray.train.run import run_training
+
+        # Paths in the config are relative to where the study was started.
+        os.chdir(self.setup.cwd)
+        last = self.folder / "checkpoints" / LAST
+        checkpoint = last if last.is_file() else None
+        if checkpoint is not None and (reported := last_report(checkpoint)):
+            # The slot may have died between saving and telling; who has heard it once does not mind.
+            report(self.result(reported))
+        with preemption_notice() as notice:
+            run_training(
+                Config.from_dict(self.setup.config, self.setup.config_name).with_values(
+                    self.assignment[VALUES]
+                ),
+                self.folder,
+                lambda epoch: report(self.result(epoch)),
+                metric=self.setup.metric,
+                mode=self.setup.mode,
+                cpus=max(1, int(self.setup.cpus)),
+                standalone=False,
+                checkpoint=checkpoint,
+                launcher=launcher,
+                save_soon=notice,
+            )
+
+    def result(self, epoch: EpochReport) -> dict[str, Any]:
+        """What Tune is told of an epoch. Raises TrainingError where its metric is no number."""
+        value = epoch.metrics[self.setup.metric]
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{self.setup.metric} is {value} after epoch {epoch.epoch}: the training diverged"
+            )
+        metrics = {METRICS + name: number for name, number in epoch.metrics.items()}
+        return {EPOCH: epoch.epoch, self.setup.metric: value, **metrics, **self.facts}
+
+
+def _launch_here(part: _Part) -> None:
+    from ray import tune
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    TorchTrainer(partial(part.train, tune.report), scaling_config=ScalingConfig(num_workers=0)).fit()
+
+
+def _launch_group(part: _Part) -> None:
+    from ray import train, tune
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    setup = part.setup
+    # Nothing is read back from here: a run keeps its own checkpoints.
+    scratch = tempfile.mkdtemp(prefix="otter_ray_")
+    name = f"{setup.config_name}-{part.assignment[NUMBER]:04d}-{tune.get_context().get_trial_id()}"
+    try:
+        TorchTrainer(
+            partial(_train_in_group, part),
+            scaling_config=train.ScalingConfig(
+                num_workers=setup.workers, use_gpu=setup.gpus > 0, resources_per_worker=setup.worker
+            ),
+            # NCCL refuses two processes on one GPU; gloo does not.
+            torch_config=TorchConfig(backend="nccl" if setup.gpus >= 1 else "gloo"),
+            run_config=train.RunConfig(name=name, storage_path=scratch, callbacks=[TuneReportCallback()]),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _train_in_group(part: _Part) -> None:
+    """What each worker of a group does."""
+    from ray import train
+    from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
+    from ray.util import get_current_placement_group
+
+    rank = train.get_context().get_world_rank()
+    group = get_current_placement_group().id.hex()
+    launcher = {"strategy": RayDDPStrategy(), "plugins": [RayLightningEnvironment()], "devices": 1}
+    with _log_to(part.folder / ("log.txt" if rank == 0 else f"log.{rank}.txt")):
+        try:
+            part.train(lambda facts: train.report({**facts, GROUP: group}), launcher)
+        except Exception:
+            traceback.print_exc()
+            raise
+
+
+def _cause(exc: Exception) -> Exception | None:
+    """What the trial failed of. None: the process did, and Ray is to start the trial again in another.
+
+    A worker of a group died, or CUDA failed: every later call in this process would.
+    """
+    import torch
+    from ray.train import TrainingFailedError, WorkerGroupError
+    from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+
+    causes: list[Exception] = [exc]
+    if isinstance(exc, WorkerGroupError):
+        failures = [failure for _, failure in sorted(exc.worker_failures.items())]
+        if not all(isinstance(failure, UserExceptionWithTraceback) for failure in failures):
+            return None
+        # Where one worker says what is wrong, the others have lost a peer.
+        causes = sorted((failure._base_exc for failure in failures), key=_is_secondary)
+    return None if isinstance(causes[0], TrainingFailedError | torch.AcceleratorError) else causes[0]
+
+
+def _is_secondary(exc: Exception) -> bool:
+    return not isinstance(exc, OtterError)
 
 
 def _free_memory() -> None:
@@ -78,36 +227,6 @@ def _free_memory() -> None:
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
-
-
-def _launch(setup: TrialSetup, assignment: Mapping[str, Any], folder: Path, report: Any) -> None:
-    from ray.train import ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    def train_loop() -> None:
-        from otter_ray.train.report import EpochReport
-        from otter_ray.train.run import run_training
-
-        def pass_on(epoch: EpochReport) -> None:
-            value = epoch.metrics[setup.metric]
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{setup.metric} is {value} after epoch {epoch.epoch}: the training diverged"
-                )
-            metrics = {METRICS + name: number for name, number in epoch.metrics.items()}
-            report({EPOCH: epoch.epoch, setup.metric: value, **metrics})
-
-        run_training(
-            Config.from_dict(setup.config, setup.config_name).with_values(assignment[VALUES]),
-            folder,
-            pass_on,
-            metric=setup.metric,
-            mode=setup.mode,
-            cpus=setup.cpus,
-            standalone=False,
-        )
-
-    TorchTrainer(train_loop, scaling_config=ScalingConfig(num_workers=0)).fit()
 
 
 @contextmanager

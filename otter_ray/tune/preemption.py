@@ -1,0 +1,74 @@
+"""Whether this node is about to be taken away: asked of Ray, and of EC2 where it is one of its machines.
+
+Ray itself does not look for EC2's notice. Whoever sees it drains the node: Ray then starts nothing there any
+more, and does not count what dies with the node as a failure.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.error import URLError
+
+SECONDS = 5.0  # between two looks
+EC2_WARNS_AHEAD = 120.0  # seconds
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
+EC2 = "http://169.254.169.254/latest"
+
+
+@contextmanager
+def preemption_notice() -> Iterator[threading.Event]:
+    """An event that is set once this node drains (`ray drain-node`, an autoscaler, a spot notice)."""
+    notice, over = threading.Event(), threading.Event()
+    watcher = threading.Thread(target=_watch, args=(notice, over), name="preemption", daemon=True)
+    watcher.start()
+    try:
+        yield notice
+    finally:
+        over.set()
+
+
+def _watch(notice: threading.Event, over: threading.Event) -> None:
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    on_ec2 = _ec2_token() is not None
+    while not over.wait(SECONDS):
+        if node in ray._private.state.state.get_draining_nodes():
+            notice.set()
+            return
+        if on_ec2 and ec2_notice():
+            _drain(node)
+
+
+def ec2_notice() -> bool:
+    """Whether EC2 has announced that it will take this spot machine away."""
+    token = _ec2_token()
+    return token is not None and _ask("GET", "meta-data/spot/instance-action", token) is not None
+
+
+def _ec2_token() -> str | None:
+    """A short-lived token of the metadata service (IMDSv2); None where there is no such service."""
+    return _ask("PUT", "api/token")
+
+
+def _ask(method: str, path: str, token: str | None = None) -> str | None:
+    headers = {"X-aws-ec2-metadata-token": token} if token else {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    request = urllib.request.Request(f"{EC2}/{path}", method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=1) as answer:
+            return str(answer.read().decode())
+    except (URLError, OSError):
+        return None  # no EC2; or no notice: 404
+
+
+def _drain(node: str) -> None:
+    import ray
+    from ray.core.generated import autoscaler_pb2
+
+    deadline = int((time.time() + EC2_WARNS_AHEAD) * 1000)
+    gcs = ray._raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
+    gcs.drain_node(node, autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION, "spot interruption notice", deadline)
