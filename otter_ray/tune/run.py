@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import optuna
 from rich.console import Console
@@ -19,7 +20,7 @@ from otter_ray.export.run import Exported, export_checkpoint
 from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
 from otter_ray.train.record import write_environment
 from otter_ray.tune.folder import StudyFolder, keep_or_compare, open_study
-from otter_ray.tune.plan import Plan
+from otter_ray.tune.plan import Plan, whole_cpus
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.requeue import requeue_interrupted
 
@@ -87,41 +88,57 @@ def removed_if_unused(folder: StudyFolder) -> Iterator[None]:
         raise
 
 
-def run_trials(search: Search, plan: Plan, console: Console) -> None:
-    """Runs the trials that the plan counts; returns early on Ctrl-C."""
+def run_trials(
+    search: Search, plan: Plan, console: Console, autoscaler: Mapping[str, Any] | None = None
+) -> None:
+    """Runs the trials that the plan counts, as many at once as the nodes hold; returns early on Ctrl-C."""
     from ray import tune
 
-    from otter_ray.tune.progress import ProgressLines
-    from otter_ray.tune.scheduler import build_scheduler
-    from otter_ray.tune.searcher import OptunaBridge
     from otter_ray.tune.trial import TrialSetup, run_trial
 
-    config, space, folder = search.config, search.space, search.folder
+    config, space = search.config, search.space
     setup = TrialSetup(
         config=config.to_dict(),
         config_name=config.name,
-        trials=str(folder.path / "trials"),
+        trials=str(search.folder.path / "trials"),
         metric=space.study.metric,
         mode=space.study.mode,
-        cpus=max(1, int(plan.cpus)),
+        cpus=whole_cpus(plan.cpus),
         cwd=os.getcwd(),
     )
-    bridge = OptunaBridge(search.study, space, config)
-    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
     resources = tune.PlacementGroupFactory([{"CPU": plan.cpus, "GPU": plan.gpus}])
+    trainable = tune.with_resources(partial(run_trial, setup), resources)
+    run_trainable(trainable, search, plan, console, autoscaler)
+
+
+def run_trainable(
+    trainable: Any, search: Search, plan: Plan, console: Console, autoscaler: Mapping[str, Any] | None = None
+) -> None:
+    """Runs a Tune trainable that takes and reports what `run_trial` does."""
+    from ray import tune
+
+    from otter_ray.tune.cluster import LiveLimit
+    from otter_ray.tune.progress import ProgressLines
+    from otter_ray.tune.scheduler import build_scheduler
+    from otter_ray.tune.searcher import OptunaBridge
+
+    config, space = search.config, search.space
+    bridge = OptunaBridge(search.study, space, config, LiveLimit(plan, autoscaler))
+    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(
-            tune.with_resources(partial(run_trial, setup), resources),
+            trainable,
             tune_config=tune.TuneConfig(
                 search_alg=bridge,
                 scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs),
                 num_samples=plan.trials,
-                max_concurrent_trials=plan.slots,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=tune.RunConfig(name=folder.name, storage_path=scratch, verbose=0, callbacks=[lines]),
+            run_config=tune.RunConfig(
+                name=search.folder.name, storage_path=scratch, verbose=0, callbacks=[lines]
+            ),
         )
         tuner.fit()
     finally:

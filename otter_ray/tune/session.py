@@ -11,16 +11,17 @@ from typing import Any
 
 from otter_ray.errors import StudyError
 from otter_ray.train.builders import available_cpus
-from otter_ray.tune.plan import Node
 
 # Tune writes logs and pickles of its own, which nobody reads: the journal is the truth. Its strict check
 # of metrics would end a study over one trial that failed before its first epoch. A trial that is stopped
-# gets the time to close its loaders before its slot is given up.
+# gets the time to close its loaders before its slot is given up. The bridge limits how many trials there
+# are; all of them may wait for nodes at once, or an autoscaler would see a demand for one.
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -93,11 +94,3 @@ def _refuse_silence(address: str) -> None:
             f"no Ray answers at {address}: {exc}. Give the address of a running one (`ray start --head` "
             "prints it), or leave --address out to start one on this machine."
         ) from exc
-
-
-def cluster_nodes() -> list[Node]:
-    """What each living node of the connected Ray offers."""
-    import ray
-
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(entry.get("CPU", 0.0), entry.get("GPU", 0.0)) for entry in resources]
