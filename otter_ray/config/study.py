@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from otter_ray.config.rules import Count, Name, NotNegative, Options, Positive, Rule, Section
+from otter_ray.config.rules import Count, Name, Options, Positive, Rule, Section
 
 SamplerName = Annotated[Literal["TPESampler", "RandomSampler"], Rule("TPESampler or RandomSampler")]
 
@@ -32,12 +32,20 @@ class Scheduler(Section):
     options: SchedulerOptions = Field(default_factory=SchedulerOptions)
 
 
+# Ray knows shares of one GPU and whole GPUs, and a worker is one process on one device.
+GpuShare = Annotated[
+    int | float,
+    Field(ge=0, le=1),
+    Rule("a number from 0 to 1: a worker uses one GPU or a share of one; for more, raise workers_per_trial"),
+]
+
+
 class Resources(Section):
     """What one trial occupies."""
 
     workers_per_trial: Count = 1
     cpus_per_worker: Positive = 1
-    gpus_per_worker: NotNegative = 0  # 0.5: two trials share a GPU
+    gpus_per_worker: GpuShare = 0  # 0.5: two trials share a GPU
 
 
 class StudyOptions(Section):

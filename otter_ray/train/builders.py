@@ -81,7 +81,7 @@ def build_dataloader(
             filled["sampler"] = DistributedSampler(dataset, shuffle=shuffle, drop_last=drop_last)
     if filled.get("batch_size", -1) == -1:
         filled["batch_size"] = batch_size
-    workers = min(int(filled.get("num_workers", 0)), max(cpus - 1, 0))
+    workers = loader_workers(int(filled.get("num_workers", 0)), cpus)
     filled["num_workers"] = workers
     if not workers:
         # They speak of workers, and DataLoader refuses them without any.
@@ -91,6 +91,11 @@ def build_dataloader(
         # Workers decode and augment: one thread each, or they fight with the training step for cores.
         filled.setdefault("worker_init_fn", _single_thread)
     return DataLoader(dataset, **filled)
+
+
+def loader_workers(wanted: int, cpus: int) -> int:
+    """Workers of a loader that asks for `wanted` of them in a run on `cpus` CPUs, one of which trains."""
+    return min(wanted, max(cpus - 1, 0))
 
 
 def _single_thread(worker: int) -> None:

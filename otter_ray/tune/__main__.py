@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +42,10 @@ def tune(
         str | None, typer.Option(help="Use the Ray at this address ('auto': the one on this machine).")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and sampled configs; start nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show the plan and sampled configs; start nothing. With --address: on that Ray."
+        ),
     ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Configs that --dry-run samples.")] = 3,
     export_on_interrupt: Annotated[
@@ -67,7 +70,7 @@ def tune(
         if trials is not None:
             searched = searched.with_trials(trials)
         if dry_run:
-            _dry_run(loaded, searched, samples)
+            _dry_run(loaded, searched, samples, address)
             return
         code = _study(loaded, searched, Choice(runs, name, resume), address, export_on_interrupt)
     raise typer.Exit(code)
@@ -105,26 +108,33 @@ class Choice:
         return (open_folder if self.resume else create_folder)(self.runs, config, self.name)
 
 
-def _dry_run(config: Config, space: Space, samples: int) -> None:
+def _dry_run(config: Config, space: Space, samples: int, address: str | None) -> None:
+    from otter_ray.tune.check import local_node
+    from otter_ray.tune.cluster import autoscaler_config, cluster
     from otter_ray.tune.dry_run import show_plan
+    from otter_ray.tune.session import ray_session
 
-    show_plan(config, space, samples, plain_console())
+    with ray_session(address) if address else nullcontext():
+        nodes, growth = cluster(autoscaler_config()) if address else ([local_node()], [])
+    show_plan(config, space, nodes, growth, samples, plain_console())
 
 
 def _study(config: Config, space: Space, choice: Choice, address: str | None, export: bool | None) -> int:
     from otter_ray.tune import run
     from otter_ray.tune.check import check_study, local_node
+    from otter_ray.tune.cluster import autoscaler_config, cluster
+    from otter_ray.tune.dry_run import plan_for, tell_plan
     from otter_ray.tune.folder import sole_driver
-    from otter_ray.tune.plan import make_plan
-    from otter_ray.tune.session import cluster_nodes, ray_session
+    from otter_ray.tune.plan import gpus_of
+    from otter_ray.tune.session import ray_session
 
     console = plain_console()
     with ExitStack() as stack:
         dashboard = stack.enter_context(ray_session(address)) if address else None
-        nodes = cluster_nodes() if address else [local_node()]
-        check_study(config, space, sum(node.gpus for node in nodes), starts=not choice.resume)
-        accelerator = config.trainer.accelerator
-        make_plan(space.study, nodes, accelerator)
+        autoscaler = autoscaler_config() if address else None
+        nodes, growth = cluster(autoscaler) if address else ([local_node()], [])
+        check_study(config, space, gpus_of(nodes, growth), starts=not choice.resume)
+        plan_for(config, space, nodes, growth)
         folder = choice.folder(config.name)
         stack.enter_context(sole_driver(folder))
         with run.removed_if_unused(folder):
@@ -133,13 +143,11 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
         if (left := search.trials_left()) > 0:
             if not address:
                 dashboard = stack.enter_context(ray_session(None))
-            plan = make_plan(space.with_trials(left).study, cluster_nodes(), accelerator)
-            console.print(f"plan: {plan}")
-            if plan.idle_gpus:
-                console.print(f"warning: {plan.idle_gpus}", style="yellow")
+            plan = plan_for(config, space.with_trials(left), *cluster(autoscaler))
+            tell_plan(plan, config, console)
             if dashboard:
                 console.print(f"dashboard: {dashboard}")
-            run.run_trials(search, plan, console)
+            run.run_trials(search, plan, console, autoscaler)
     return _finish(search, console, export)
 
 

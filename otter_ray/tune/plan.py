@@ -1,13 +1,21 @@
-"""How many trials run at once, and on what: decided before the start, from what there is."""
+"""How many trials run at once, and on what: a pure function of what the machines offer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 
 from otter_ray.config import StudyOptions
+from otter_ray.config.study import Scheduler
 from otter_ray.errors import StudyError
 from otter_ray.train.check import ACCELERATORS_WITH_GPU
+
+# What the driver of a trial of several workers asks for: Tune wants some resource. A byte is on every
+# node, on a head without CPUs, too; a CPU's share would break the fit of workers that fill a node.
+DRIVER = {"memory": 1}
+_UNIT = 10_000  # Ray counts resources in ten-thousandths.
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,21 @@ class Node:
     cpus: float
     gpus: float = 0.0
 
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs + {self.gpus:g} GPUs"
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Nodes of one type that an autoscaler may still add."""
+
+    name: str
+    node: Node
+    count: int
+
+    def __str__(self) -> str:
+        return f"{_count(self.count, 'node')} of type {self.name} ({self.node} each)"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -24,29 +47,52 @@ class Plan:
 
     Attributes:
         trials: that the study asks for.
-        slots: trials that run at once.
-        cpus, gpus: of each slot.
-        nodes: what the slots were fitted into.
+        slots: trials that run at once, on `nodes` and `growth` together.
+        slots_now: of them, on `nodes` alone.
+        workers: of each trial.
+        cpus, gpus: of each worker.
+        nodes: that are there.
+        growth: what may be added to them.
+        epochs: of all trials, at most.
+        epochs_expected: `expected_epochs` of them.
     """
 
     trials: int
     slots: int
+    slots_now: int
+    workers: int
     cpus: float
     gpus: float
     nodes: tuple[Node, ...]
+    growth: tuple[Growth, ...]
+    epochs: int
+    epochs_expected: float
 
     def __str__(self) -> str:
-        total = sum(node.cpus for node in self.nodes), sum(node.gpus for node in self.nodes)
-        return (
-            f"{self.trials} trials on {self.slots} slot{'s' * (self.slots != 1)} of "
-            f"{self.cpus:g} CPU{'s' * (self.cpus != 1)} and {self.gpus:g} GPU{'s' * (self.gpus != 1)} each "
-            f"({len(self.nodes)} node{'s' * (len(self.nodes) != 1)}, {total[0]:g} CPUs, {total[1]:g} GPUs)"
-        )
+        each = f"{_count(self.cpus, 'CPU')} and {_count(self.gpus, 'GPU')} each"
+        if self.workers > 1:
+            each = f"{self.workers} workers with {each}"
+        there = Node(sum(node.cpus for node in self.nodes), gpus_of(self.nodes))
+        lines = [
+            f"{_count(self.trials, 'trial')} on {_count(self.slots, 'slot')} of {each} "
+            f"({_count(len(self.nodes), 'node')}, {there.cpus:g} CPUs, {there.gpus:g} GPUs): "
+            f"{_count(ceil(self.trials / self.slots), 'round')}, at most {_count(self.epochs, 'epoch')}"
+        ]
+        if round(self.epochs_expected) < self.epochs:
+            lines[0] += f", about {self.epochs_expected:.0f} with ASHA"
+        if self.slots_now < self.slots:
+            coming = " and ".join(map(str, self.growth))
+            lines.append(f"{self.slots_now} of the slots are there now; the autoscaler may add {coming}")
+        return "\n".join(lines)
+
+    def slots_on(self, nodes: Iterable[Node], growth: Iterable[Growth] = ()) -> int:
+        """Trials of this plan's kind that would run at once elsewhere."""
+        return _slots(self.workers, self.cpus, self.gpus, nodes, growth)
 
     @property
     def idle_gpus(self) -> str:
         """A warning where there are GPUs that no slot asks for, else empty."""
-        gpus = sum(node.gpus for node in self.nodes)
+        gpus = gpus_of(self.nodes, self.growth)
         if self.gpus or not gpus:
             return ""
         return (
@@ -55,32 +101,120 @@ class Plan:
         )
 
 
-def make_plan(options: StudyOptions, nodes: Sequence[Node], accelerator: str = "auto") -> Plan:
-    """Fits as many slots as go onto the nodes; a slot never spans two of them.
+def make_plan(
+    options: StudyOptions,
+    nodes: Sequence[Node],
+    growth: Sequence[Growth] = (),
+    *,
+    accelerator: str = "auto",
+    max_epochs: int = 1,
+) -> Plan:
+    """Fits as many trials as go onto the nodes at once; a worker never spans two of them, a trial may.
 
     Args:
+        growth: what may be added to `nodes`. It counts: demand that nobody shows is never met.
         accelerator: the config's. A share of a GPU is asked for where the trials will use one: not with
             `cpu`, and with `auto` only where a node has one.
+        max_epochs: of a trial.
 
     Raises:
-        StudyError: no node can hold a single trial.
+        StudyError: not even with all that may be added can a single trial run.
     """
     wanted = options.resources
-    has_gpus = any(node.gpus for node in nodes)
-    uses_gpus = accelerator in ACCELERATORS_WITH_GPU or (accelerator == "auto" and has_gpus)
+    uses_gpus = accelerator in ACCELERATORS_WITH_GPU or (accelerator == "auto" and gpus_of(nodes, growth) > 0)
     cpus, gpus = wanted.cpus_per_worker, wanted.gpus_per_worker if uses_gpus else 0.0
-    slots = sum(_slots_on(node, cpus, gpus) for node in nodes)
-    slots //= wanted.workers_per_trial
+    workers = wanted.workers_per_trial
+    slots = min(_slots(workers, cpus, gpus, nodes, growth), options.num_trials)
     if not slots:
-        largest = ", ".join(f"{node.cpus:g} CPUs + {node.gpus:g} GPUs" for node in nodes) or "none"
-        raise StudyError(
-            f"a trial needs {cpus:g} CPUs and {gpus:g} GPUs, and no node has them (nodes: {largest}). "
+        fit = _slots(1, cpus, gpus, nodes, growth)
+        raise StudyError(_refusal(workers, Node(cpus, gpus), fit, nodes, growth))
+    return Plan(
+        trials=options.num_trials,
+        slots=slots,
+        slots_now=min(_slots(workers, cpus, gpus, nodes), slots),
+        workers=workers,
+        cpus=cpus,
+        gpus=gpus,
+        nodes=tuple(nodes),
+        growth=tuple(group for group in growth if workers_on(group.node, cpus, gpus)),
+        epochs=options.num_trials * max_epochs,
+        epochs_expected=expected_epochs(options.num_trials, options.scheduler, max_epochs),
+    )
+
+
+def _slots(
+    workers: int, cpus: float, gpus: float, nodes: Iterable[Node], growth: Iterable[Growth] = ()
+) -> int:
+    here = sum(workers_on(node, cpus, gpus) for node in nodes)
+    later = sum(workers_on(group.node, cpus, gpus) * group.count for group in growth)
+    return (here + later) // workers
+
+
+def workers_on(node: Node, cpus: float, gpus: float) -> int:
+    """How many workers of `cpus` CPUs and `gpus` GPUs (at most 1) a node holds.
+
+    All workers are alike, so the order in which they come cannot leave holes. A share of a GPU lies on one
+    GPU: of 0.4 each holds two, and two GPUs four, not five.
+    """
+    by_cpu = _units(node.cpus, round_up=False) // _units(cpus)
+    return min(by_cpu, int(node.gpus) * (_UNIT // _units(gpus))) if gpus else by_cpu
+
+
+def gpus_of(nodes: Iterable[Node], growth: Iterable[Growth] = ()) -> float:
+    """GPUs that are there or may be added."""
+    return sum(node.gpus for node in nodes) + sum(group.node.gpus * group.count for group in growth)
+
+
+def whole_cpus(cpus: float) -> int:
+    """Threads for a worker of that many CPUs."""
+    return max(1, int(cpus))
+
+
+def expected_epochs(trials: int, scheduler: Scheduler, max_epochs: int) -> float:
+    """Epochs of all trials if successive halving goes as it says on paper.
+
+    With r = grace_period, f = reduction_factor and T = max_epochs, rungs lie at r, r f, r f^2, ... < T, and
+    one trial of f goes on from each. A trial then takes r + sum over k >= 1 of
+    (min(r f^k, T) - r f^(k-1)) / f^k epochs, the base config T. The asynchronous kind lets some more go on:
+    the first at a rung pass.
+    """
+    if scheduler.name != "ASHA":
+        return float(trials * max_epochs)
+    factor = scheduler.options.reduction_factor
+    reached, share, each = 0, 1.0, 0.0
+    rung = scheduler.options.grace_period
+    while reached < max_epochs:
+        each += share * (min(rung, max_epochs) - reached)
+        reached, rung, share = min(rung, max_epochs), rung * factor, share / factor
+    return max_epochs + (trials - 1) * each
+
+
+def _refusal(workers: int, worker: Node, fit: int, nodes: Sequence[Node], growth: Sequence[Growth]) -> str:
+    wants = f"needs {worker.cpus:g} CPUs and {worker.gpus:g} GPUs"
+    there = f"nodes: {_listed(nodes)}"
+    if growth:
+        there += f"; the autoscaler may add {_listed(growth)}"
+    if not fit:
+        whose = "a trial" if workers == 1 else f"each of a trial's {workers} workers"
+        return (
+            f"{whose} {wants}, and no node has them ({there}). "
             "Lower resources.cpus_per_worker or gpus_per_worker in the search space."
         )
-    return Plan(options.num_trials, min(slots, options.num_trials), cpus, gpus, tuple(nodes))
+    return (
+        f"resources.workers_per_trial is {workers} and each worker {wants}, but only {fit} fit ({there}). "
+        "Lower it, cpus_per_worker or gpus_per_worker in the search space."
+    )
 
 
-def _slots_on(node: Node, cpus: float, gpus: float) -> int:
-    # The tolerance keeps 1.0 / 0.1 from becoming 9.
-    by_cpu = int(node.cpus / cpus + 1e-9)
-    return min(by_cpu, int(node.gpus / gpus + 1e-9)) if gpus else by_cpu
+def _listed(things: Iterable[object]) -> str:
+    return ", ".join(map(str, things)) or "none"
+
+
+def _units(amount: float, round_up: bool = True) -> int:
+    """An amount as Ray counts it; what lies between two units counts against us."""
+    units = Fraction(str(amount)) * _UNIT
+    return max(1, ceil(units)) if round_up else int(units)
+
+
+def _count(number: float, word: str) -> str:
+    return f"{number:g} {word}{'s' * (number != 1)}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import optuna
 from rich.console import Console
@@ -90,46 +91,60 @@ def removed_if_unused(folder: StudyFolder) -> Iterator[None]:
         raise
 
 
-def run_trials(search: Search, plan: Plan, console: Console) -> None:
-    """Runs the trials that the plan counts; returns early on Ctrl-C."""
+def run_trials(
+    search: Search, plan: Plan, console: Console, autoscaler: Mapping[str, Any] | None = None
+) -> None:
+    """Runs the trials that the plan counts, as many at once as the nodes hold; returns early on Ctrl-C."""
     from ray import tune
 
-    from otter_ray.tune.groups import GroupRemover
-    from otter_ray.tune.progress import ProgressLines
-    from otter_ray.tune.scheduler import build_scheduler
-    from otter_ray.tune.searcher import OptunaBridge
     from otter_ray.tune.trial import TrialSetup, run_trial
 
-    config, space, folder = search.config, search.space, search.folder
+    config, space = search.config, search.space
     setup = TrialSetup(
         config=config.to_dict(),
         config_name=config.name,
-        trials=str(folder.path / "trials"),
+        trials=str(search.folder.path / "trials"),
         metric=space.study.metric,
         mode=space.study.mode,
-        workers=space.study.resources.workers_per_trial,
+        workers=plan.workers,
         cpus=plan.cpus,
         gpus=plan.gpus,
         cwd=os.getcwd(),
     )
-    bridge = OptunaBridge(search.study, space, config)
-    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
     resources = tune.PlacementGroupFactory([setup.slot])
+    trainable = tune.with_resources(partial(run_trial, setup), resources)
+    run_trainable(trainable, search, plan, console, autoscaler)
+
+
+def run_trainable(
+    trainable: Any, search: Search, plan: Plan, console: Console, autoscaler: Mapping[str, Any] | None = None
+) -> None:
+    """Runs a Tune trainable that takes and reports what `run_trial` does."""
+    from ray import tune
+
+    from otter_ray.tune.cluster import LiveLimit
+    from otter_ray.tune.groups import GroupRemover
+    from otter_ray.tune.progress import ProgressLines
+    from otter_ray.tune.scheduler import build_scheduler
+    from otter_ray.tune.searcher import OptunaBridge
+
+    config, space = search.config, search.space
+    bridge = OptunaBridge(search.study, space, config, LiveLimit(plan, autoscaler))
+    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(
-            tune.with_resources(partial(run_trial, setup), resources),
+            trainable,
             tune_config=tune.TuneConfig(
                 search_alg=bridge,
                 scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs),
                 num_samples=plan.trials,
-                max_concurrent_trials=plan.slots,
                 # A slot that only waits for a worker group holds nothing warm, and ends with its group.
-                reuse_actors=setup.workers == 1,
+                reuse_actors=plan.workers == 1,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name=folder.name,
+                name=search.folder.name,
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[lines, GroupRemover()],

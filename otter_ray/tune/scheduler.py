@@ -37,6 +37,13 @@ class _Recorded:
             self.bridge.mark_pruned(trial.trial_id)
         return decision
 
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None: Tune then gives a free slot to the trial that has none in sight.
+
+        Ray's choice is the one that waits longest, and for it Tune gives up the slot that it has begun to
+        start: while trials end faster than a slot starts, a node that joins would never be used.
+        """
+
     def decide(self, trial: Any, result: Mapping[str, Any]) -> str:
         """What Ray's scheduler says; it looks at the trial's id only."""
         return str(super().on_trial_result(None, trial, result))  # type: ignore[misc]

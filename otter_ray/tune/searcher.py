@@ -7,7 +7,7 @@ Optuna the best value over the epochs. The base config's own values are always t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,15 +28,23 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     Args:
         study: where trials are asked for and told to; the truth about them.
         space, config: what is searched, and around what.
+        limit: how many trials may run at once, asked before each; None: any number.
     """
 
-    def __init__(self, study: optuna.Study, space: Space, config: Config) -> None:
+    def __init__(
+        self, study: optuna.Study, space: Space, config: Config, limit: Callable[[], int] | None = None
+    ) -> None:
         super().__init__(metric=space.study.metric, mode=space.study.mode)
-        self.study, self.space, self.config = study, space, config
+        self.study, self.space, self.config, self.limit = study, space, config, limit
         self._running: dict[str, _Running] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any]:
-        """The next trial: its number, and the dotted values that it changes in the base config."""
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The next trial: its number, and the dotted values that it changes in the base config.
+
+        None, and Ray asks again soon, while as many run as may.
+        """
+        if self.limit is not None and len(self._running) >= self.limit():
+            return None
         known = self.space.base_values(self.config)
         if not self.study.get_trials(deepcopy=False):
             self.study.enqueue_trial(known, user_attrs={VALUES: BASE})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +10,18 @@ from typing import Any
 
 from otter_ray.errors import StudyError
 from otter_ray.train.builders import available_cpus
-from otter_ray.tune.plan import Node
+from otter_ray.tune.auth import MODE, agree_on_token
 
 # Tune writes logs and pickles of its own, which nobody reads: the journal is the truth. Its strict check
 # of metrics would end a study over one trial that failed before its first epoch. A trial that is stopped
-# gets the time to close its loaders before its slot is given up.
+# gets the time to close its loaders before its slot is given up. The bridge limits how many trials there
+# are; all of them may wait for nodes at once, or an autoscaler would see a demand for one.
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -40,17 +41,12 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     """Connects to a Ray, or starts one of this machine's own; gives the dashboard's address, if any.
 
     Raises:
-        StudyError: there is no Ray at the address.
+        StudyError: there is no Ray at the address, or it wants another token.
     """
     for key, value in {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}.items():
         os.environ.setdefault(key, value)
-    if TOKEN.exists():
-        # Ray finds the token by itself for a Ray that it finds by itself, but not for a given address.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
-    if address is not None:
-        _refuse_silence(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
         # "local": without an address ray.init would join any Ray that runs on this machine. The processes
@@ -58,15 +54,14 @@ def ray_session(address: str | None) -> Iterator[str | None]:
         options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
         options["num_cpus"] = available_cpus()
     else:
+        found = _found(address)
+        agree_on_token(found)
         slot = {key: os.environ[key] for key in (*SLOT_ENVIRONMENT, CACHE) if key in os.environ}
-        options |= {"address": address, "runtime_env": {"env_vars": slot}}
+        options |= {"address": found, "runtime_env": {"env_vars": slot}}
     try:
         context = ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as exc:
-        raise StudyError(
-            f"no Ray can be used at {address or 'this machine'}: {exc}. One that asks for a token wants "
-            f"RAY_AUTH_MODE=token and its token in {TOKEN}."
-        ) from exc
+        raise StudyError(f"no Ray can be used at {address or 'this machine'}: {exc}") from exc
     try:
         yield _dashboard(context.dashboard_url)
     finally:
@@ -77,27 +72,27 @@ def _dashboard(url: str | None) -> str | None:
     """The dashboard's address for a person to open, with what it will ask for."""
     if not url:
         return None
-    asks = os.environ.get("RAY_AUTH_MODE") == "token"
+    asks = os.environ.get(MODE) == "token"
     return f"http://{url}" + (f" (it asks for the token in {TOKEN})" if asks else "")
 
 
-def _refuse_silence(address: str) -> None:
-    """Knocks at `host:port` first: with nobody there, ray.init waits for minutes and ends the process."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
-        return
+def _found(address: str) -> str:
+    """`host:port` of the Ray that `address` means.
+
+    Raises:
+        StudyError: it means none.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if "://" in address:
+        message = "Give host:port on the cluster itself; `ray job submit` takes a study there from elsewhere."
+        raise StudyError(f"--address {address} is Ray's client, which a study cannot use. {message}")
+    if address != "auto":
+        return address
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as exc:
-        raise StudyError(
-            f"no Ray answers at {address}: {exc}. Give the address of a running one (`ray start --head` "
-            "prints it), or leave --address out to start one on this machine."
-        ) from exc
-
-
-def cluster_nodes() -> list[Node]:
-    """What each living node of the connected Ray offers."""
-    import ray
-
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(entry.get("CPU", 0.0), entry.get("GPU", 0.0)) for entry in resources]
+        found: str | None = canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError) as exc:
+        raise StudyError(f"--address auto: {exc}") from exc
+    if found is None:
+        raise StudyError("--address auto finds no Ray on this machine. Give its host:port, or leave it out.")
+    return found

@@ -24,15 +24,13 @@ from typing import TYPE_CHECKING, Any
 from otter_ray.config import Config
 from otter_ray.errors import OtterError, TrainingError
 from otter_ray.tune.keys import EPOCH, ERROR, GROUP, METRICS, NUMBER, VALUES
+from otter_ray.tune.plan import DRIVER, whole_cpus
 from otter_ray.tune.preemption import preemption_notice
 
 if TYPE_CHECKING:
     from otter_ray.train.report import EpochReport
 
 Facts = Mapping[str, Any]
-# Of a trial with a worker group: what the slot that waits for it asks for, and what each worker leaves to it
-# of its own share. So N workers of 1 CPU fit onto N CPUs, whichever of their nodes the slot is on.
-SLOT_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,13 @@ class TrialSetup:
     def slot(self) -> dict[str, float]:
         """The resources that a trial's slot asks Tune for."""
         if self.workers == 1:
-            return {"CPU": self.cpus, "GPU": self.gpus}
-        return {"CPU": self.cpus * SLOT_SHARE}
+            return self.worker
+        return dict(DRIVER)
 
     @property
     def worker(self) -> dict[str, float]:
-        """The resources of each worker of a group."""
-        return {"CPU": self.cpus * (1 - SLOT_SHARE), "GPU": self.gpus}
+        """The resources of each worker."""
+        return {"CPU": self.cpus, "GPU": self.gpus}
 
 
 def run_trial(setup: TrialSetup, assignment: Facts) -> None:
@@ -129,7 +127,7 @@ class _Part:
                 lambda epoch: report(self.result(epoch)),
                 metric=self.setup.metric,
                 mode=self.setup.mode,
-                cpus=max(1, int(self.setup.cpus)),
+                cpus=whole_cpus(self.setup.cpus),
                 standalone=False,
                 checkpoint=checkpoint,
                 launcher=launcher,

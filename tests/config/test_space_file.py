@@ -163,7 +163,9 @@ def test_one_key_may_be_set_in_branches_that_exclude_each_other(write):
         ("scheduler: {name: asha}", "study.scheduler.name", "Give ASHA or none."),
         ("scheduler: {options: {grace: 1}}", "study.scheduler.options.grace", "Did you mean 'grace_period'"),
         ("scheduler: {options: {reduction_factor: 1}}", "study.scheduler.options.reduction_factor", ">= 2"),
-        ("resources: {gpus_per_worker: -1}", "study.resources.gpus_per_worker", ">= 0"),
+        ("resources: {gpus_per_worker: -1}", "study.resources.gpus_per_worker", "from 0 to 1"),
+        ("resources: {gpus_per_worker: 1.5}", "study.resources.gpus_per_worker", "a share of one"),
+        ("resources: {gpus_per_worker: 2}", "study.resources.gpus_per_worker", "raise workers_per_trial"),
         ("resources: {cpus_per_worker: 0}", "study.resources.cpus_per_worker", "> 0"),
     ],
 )

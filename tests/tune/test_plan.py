@@ -1,11 +1,19 @@
+import io
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
 from otter_ray.config import StudyOptions, load_config, load_space
 from otter_ray.errors import ConfigError, StudyError
 from otter_ray.tune.check import check_study
-from otter_ray.tune.plan import Node, make_plan
+from otter_ray.tune.cluster import Member, growth_of
+from otter_ray.tune.dry_run import plan_for, tell_plan
+from otter_ray.tune.plan import Growth, Node, expected_epochs, make_plan, workers_on
+
+GPU_NODE = Node(8, 2)
 
 
 def options(trials=10, **resources):
@@ -20,6 +28,14 @@ def options(trials=10, **resources):
         ([Node(16, 2)], {"cpus_per_worker": 4, "gpus_per_worker": 0.5}, 4),
         ([Node(4, 8)], {"cpus_per_worker": 2, "gpus_per_worker": 1}, 2),
         ([Node(64, 1)], {"gpus_per_worker": 0.1}, 10),
+        ([Node(64, 2)], {"gpus_per_worker": 0.4}, 4),  # a share lies on one GPU
+        ([Node(64, 1)], {"gpus_per_worker": 0.3333}, 3),
+        ([Node(64, 1)], {"gpus_per_worker": 1 / 6}, 5),  # Ray counts 0.1667
+        ([Node(1)], {"cpus_per_worker": 0.1}, 10),
+        ([Node(4), Node(4)], {"workers_per_trial": 2, "cpus_per_worker": 4}, 1),  # a trial spans nodes
+        ([Node(6), Node(6)], {"workers_per_trial": 3, "cpus_per_worker": 2}, 2),
+        ([Node(7), Node(7)], {"workers_per_trial": 3, "cpus_per_worker": 2}, 2),
+        ([Node(0), Node(8, 1), Node(8, 1)], {"workers_per_trial": 2, "gpus_per_worker": 0.5}, 2),
         ([Node(64), Node(8, 1)], {"gpus_per_worker": 1}, 1),  # the head has no GPU
     ],
 )
@@ -44,7 +60,7 @@ def test_gpus_that_nobody_asks_for_are_told():
 
 def test_what_can_never_fit_is_refused_with_the_numbers():
     with pytest.raises(StudyError, match=r"needs 4 CPUs and 1 GPUs.*2 CPUs \+ 0 GPUs.*cpus_per_worker"):
-        make_plan(options(cpus_per_worker=4, gpus_per_worker=1), [Node(2)], "gpu")
+        make_plan(options(cpus_per_worker=4, gpus_per_worker=1), [Node(2)], accelerator="gpu")
 
 
 @pytest.mark.parametrize(
@@ -58,13 +74,153 @@ def test_what_can_never_fit_is_refused_with_the_numbers():
     ],
 )
 def test_a_share_of_a_gpu_only_where_trials_use_one(accelerator, node, gpus, slots):
-    plan = make_plan(options(gpus_per_worker=0.5), [node], accelerator)
+    plan = make_plan(options(gpus_per_worker=0.5), [node], accelerator=accelerator)
     assert (plan.gpus, plan.slots) == (gpus, slots)
 
 
-def test_several_workers_a_trial_are_refused():
-    with pytest.raises(StudyError, match="workers_per_trial is 2"):
-        make_plan(options(workers_per_trial=2), [Node(8)])
+def test_too_few_workers_for_a_trial_are_refused_with_their_number():
+    with pytest.raises(StudyError, match=r"workers_per_trial is 4 .* 2 CPUs and 0 GPUs, but only 3 fit"):
+        make_plan(options(workers_per_trial=4, cpus_per_worker=2), [Node(4), Node(3)])
+
+
+def test_the_autoscaler_may_add_what_does_not_fit_yet():
+    growth = [Growth("gpu_worker", GPU_NODE, 3)]
+    plan = make_plan(options(gpus_per_worker=0.5), [Node(0)], growth)
+    assert (plan.slots, plan.slots_now) == (10, 0)
+    assert "0 of the slots are there now" in str(plan)
+    assert "3 nodes of type gpu_worker (8 CPUs + 2 GPUs each)" in str(plan)
+
+
+def test_what_does_not_fit_onto_added_nodes_either_is_refused():
+    growth = [Growth("gpu_worker", GPU_NODE, 3)]
+    with pytest.raises(StudyError, match=r"needs 16 CPUs.*may add 3 nodes of type gpu_worker"):
+        make_plan(options(cpus_per_worker=16), [Node(4)], growth)
+
+
+def test_a_plan_that_needs_no_more_nodes_promises_none():
+    assert "autoscaler" not in str(make_plan(options(trials=2), [Node(4)], [Growth("more", Node(4), 3)]))
+
+
+nodes_of = st.lists(st.builds(Node, st.integers(0, 8), st.integers(0, 3)), max_size=5)
+shares = st.one_of(st.just(0), st.just(1), st.floats(0.01, 1))
+
+
+@given(
+    nodes_of, nodes_of, st.integers(1, 4), st.floats(0.1, 4) | st.integers(1, 4), shares, st.randoms()
+)  # fmt: skip
+def test_a_plan_never_promises_more_than_fits(now, later, workers, cpus, gpus, random):
+    """Whichever node and GPU each worker is put on, the trials that the plan counts fit at once."""
+    growth = [Growth(str(index), node, 1) for index, node in enumerate(later)]
+    wanted = options(1000, workers_per_trial=workers, cpus_per_worker=cpus, gpus_per_worker=gpus)
+    try:
+        plan = make_plan(wanted, now, growth, accelerator="gpu")
+    except StudyError:
+        assert placed([*now, *later], cpus, gpus, random) < workers
+        return
+    assert plan.slots * workers <= placed([*now, *later], cpus, gpus, random) < (plan.slots + 1) * workers
+    assert plan.slots_now * workers <= placed(now, cpus, gpus, random)
+    assert plan.slots_on([*now, *later]) == plan.slots
+
+
+def placed(nodes, cpus, gpus, random):
+    """Workers that are put where there is room until there is none, as Ray counts: in ten-thousandths."""
+    need = max(1, -int(-cpus * 10_000 // 1)), -int(-gpus * 10_000 // 1)
+    free = [[int(node.cpus * 10_000), [10_000] * (int(node.gpus) if gpus else 1)] for node in nodes]
+    count = 0
+    while room := [
+        (node, gpu)
+        for node in free
+        for gpu, left in enumerate(node[1])
+        if node[0] >= need[0] and left >= need[1]
+    ]:
+        node, gpu = random.choice(room)
+        node[0] -= need[0]
+        node[1][gpu] -= need[1]
+        count += 1
+    return count
+
+
+@given(st.integers(1, 16), st.integers(0, 4), st.integers(1, 50))
+def test_a_share_of_one_nth_fits_n_times(cpus, gpus, share):
+    assert workers_on(Node(cpus, gpus), 0.01, 0) == cpus * 100
+    assert workers_on(Node(1000, gpus), 1, round(share / 100, 2)) == gpus * (100 // share)
+
+
+ASHA = {"name": "ASHA", "options": {"grace_period": 1, "reduction_factor": 3}}
+
+
+@pytest.mark.parametrize(
+    ("trials", "scheduler", "max_epochs", "expected"),
+    [
+        (24, ASHA, 4, 4 + 23 * (1 + 2 / 3 + 1 / 9)),
+        (2, ASHA, 27, 27 + 1 + 2 / 3 + 6 / 9 + 18 / 27),
+        (5, {"name": "ASHA", "options": {"grace_period": 4}}, 4, 20),
+        (5, {"name": "none"}, 4, 20),
+    ],
+)
+def test_the_expected_epochs_follow_the_rungs(trials, scheduler, max_epochs, expected):
+    scheduler = StudyOptions(scheduler=scheduler).scheduler
+    assert expected_epochs(trials, scheduler, max_epochs) == pytest.approx(expected)
+
+
+def test_the_plan_says_what_the_study_costs():
+    wanted = StudyOptions(num_trials=24, scheduler=ASHA)
+    assert "3 rounds, at most 96 epochs, about 45 with ASHA" in str(
+        make_plan(wanted, [Node(8)], max_epochs=4)
+    )
+    without = StudyOptions(num_trials=24, scheduler={"name": "none"})
+    assert str(make_plan(without, [Node(8)], max_epochs=4)).endswith("3 rounds, at most 96 epochs")
+
+
+def told(plan, config):
+    output = io.StringIO()
+    tell_plan(plan, config, Console(file=output, width=300))
+    return output.getvalue()
+
+
+def test_loaders_that_get_fewer_workers_are_told():
+    sets = [f"dataloader.{part}_options.num_workers=24" for part in ("train", "valid")]
+    config, space = load_config("demo", sets), load_space("demo")
+    says = told(plan_for(config, space, [Node(8)], []), config)
+    assert "dataloader.train_options.num_workers 24 becomes 0" in says
+    assert "dataloader.valid_options.num_workers 24 becomes 0: a worker has 1 CPU, and one of them" in says
+    assert "num_workers" not in told(plan_for(load_config("demo"), space, [Node(8)], []), load_config("demo"))
+
+
+TYPES = {
+    "max_workers": 5,
+    "head_node_type": "head",
+    "available_node_types": {
+        "head": {"max_workers": 0, "resources": {"CPU": 4}},
+        "spot": {"max_workers": 4, "resources": {"CPU": 8, "GPU": 2}},
+        "on_demand": {"max_workers": 4, "resources": {"CPU": 8, "GPU": 2}},
+    },
+}
+HEAD = Member(Node(4), "head", is_head=True)
+
+
+@pytest.mark.parametrize(
+    ("workers", "left"),
+    [
+        ([], {"spot": 4, "on_demand": 1}),  # five workers at most
+        ([Member(GPU_NODE, "spot")] * 2, {"spot": 2, "on_demand": 1}),
+        ([Member(GPU_NODE, "on_demand")] * 4, {"spot": 1}),
+        ([Member(GPU_NODE)] * 3, {"spot": 1, "on_demand": 1}),  # of a type that nobody named
+        ([Member(GPU_NODE)] * 5, {}),
+    ],
+)
+def test_what_an_autoscaler_may_still_add(workers, left):
+    growth = growth_of(TYPES, [HEAD, *workers])
+    assert {group.name: group.count for group in growth} == left
+    assert all(group.node == GPU_NODE for group in growth)
+
+
+def test_machines_of_ones_own_do_not_grow():
+    own = {
+        "max_workers": 2,
+        "available_node_types": {"local.cluster.node": {"max_workers": 2, "resources": {}}},
+    }
+    assert growth_of(own, [HEAD]) == growth_of(None, [HEAD]) == []
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path("search_spaces").glob("*.yaml")))

@@ -1,0 +1,71 @@
+"""A Ray with and without a token, asked from outside: real ones, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+import uuid
+import warnings
+
+import pytest
+
+from otter_ray.errors import StudyError
+from otter_ray.tune.auth import MODE, agree_on_token
+
+A_RAY = """
+import ray, sys
+context = ray.init(address="local", num_cpus=0, include_dashboard=False, object_store_memory=10**8)
+print(context.address_info["gcs_address"], flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def ray_with():
+    """Starts a Ray in an authentication mode; gives its address."""
+    started = []
+
+    def start(mode, token):
+        environment = {**os.environ, MODE: mode, "RAY_AUTH_TOKEN": token}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([sys.executable, "-c", A_RAY], env=environment, **pipes))
+        return started[-1].stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.communicate("\n", timeout=60)
+
+
+@pytest.fixture
+def agree(monkeypatch):
+    """What `agree_on_token` makes of an address where the user's token is `token`: (mode, warnings)."""
+    import ray
+
+    def agree(address, token):
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+        monkeypatch.setenv(MODE, "token")
+        ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            agree_on_token(address)
+        return os.environ[MODE], [str(warning.message) for warning in caught]
+
+    yield agree
+    monkeypatch.undo()
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+    ray._raylet.Config.initialize("")
+
+
+def test_an_open_ray_is_warned_of_and_our_token_kept_to_ourselves(ray_with, agree):
+    address = ray_with("disabled", "")
+    mode, [warning] = agree(address, uuid.uuid4().hex)
+    assert mode == "disabled"
+    assert f"the Ray at {address} asks nobody for a token" in warning
+    assert "RAY_AUTH_MODE=token" in warning
+
+
+def test_a_ray_that_asks_gets_our_token_and_refuses_another(ray_with, agree):
+    token = uuid.uuid4().hex
+    address = ray_with("token", token)
+    assert agree(address, token) == ("token", [])
+    with pytest.raises(StudyError, match="asks for another token than yours"):
+        agree(address, uuid.uuid4().hex)

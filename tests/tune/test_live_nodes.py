@@ -1,0 +1,96 @@
+"""A study on a cluster whose nodes come and go: real Ray nodes, trials that sleep."""
+
+import io
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from optuna.trial import TrialState
+from ray.cluster_utils import Cluster
+from rich.console import Console
+
+from otter_ray.tune.cluster import living
+from otter_ray.tune.dry_run import plan_for
+from otter_ray.tune.plan import Node
+from otter_ray.tune.run import Search, run_trainable
+from otter_ray.tune.session import ray_session
+
+SMALL = {"num_cpus": 1, "object_store_memory": 10**8}
+
+
+@pytest.fixture
+def cluster():
+    """A head without CPUs, and one node with one."""
+    nodes = Cluster(initialize_head=True, head_node_args={**SMALL, "num_cpus": 0, "include_dashboard": False})
+    nodes.add_node(**SMALL)
+    with ray_session(nodes.address):
+        yield nodes
+    nodes.shutdown()
+
+
+def sleeper(log):
+    """A trainable of two epochs that writes down when it ran."""
+
+    def sleep(assignment):
+        import time
+
+        from ray import tune
+
+        start = time.time()
+        for epoch in (1, 2):
+            time.sleep(1.2)
+            tune.report({"epoch": epoch, "valid_fpr@4": 0.5, "metrics/valid_fpr@4": 0.5})
+        with open(log, "a") as file:
+            file.write(f"{start} {time.time()}\n")
+
+    return sleep
+
+
+def most_at_once(log, since, until):
+    """How many trials ran at the same time, at most."""
+    spans = [tuple(map(float, line.split())) for line in log.read_text().splitlines()]
+    spans = [(start, end) for start, end in spans if start >= since and end <= until]
+    return max(sum(other[0] <= start < other[1] for other in spans) for start, _ in spans)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_trials_follow_the_nodes(cluster, study, demo, tmp_path):
+    config, space = demo
+    space = space.with_trials(24)
+    search = Search(config, space, SimpleNamespace(name="live"), study)
+    log, marks = tmp_path / "log", {}
+
+    def ended():
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    plan = plan_for(config, space, [member.node for member in living()], [])
+    assert (plan.slots, plan.trials) == (1, 24)
+    run = threading.Thread(
+        target=run_trainable, args=(sleeper(log), search, plan, Console(file=io.StringIO()))
+    )
+    run.start()
+    wait_for(lambda: ended() >= 2)
+    marks["joins"] = time.time()
+    second = cluster.add_node(**SMALL)
+    wait_for(lambda: ended() >= 14)
+    marks["leaves"] = time.time()
+    cluster.remove_node(second)
+    wait_for(lambda: sum(member.node == Node(1) for member in living()) == 1)
+    marks["left"] = time.time()
+    run.join(timeout=120)
+    assert not run.is_alive()
+    assert most_at_once(log, 0, marks["joins"]) == 1
+    assert most_at_once(log, marks["joins"], marks["leaves"]) == 2
+    assert most_at_once(log, marks["left"], time.time()) == 1
+    states = [trial.state for trial in study.trials]
+    assert len(states) == 24
+    # The trial on the node that left broke off; nothing else was disturbed.
+    assert states.count(TrialState.COMPLETE) >= 23
+    assert TrialState.RUNNING not in states
