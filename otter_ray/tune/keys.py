@@ -12,3 +12,5 @@ BASE: dict[str, Any] = {}
 EPOCH, ERROR, METRICS = "epoch", "error", "metrics/"
 # The error of a trial that was broken off and waits to be run again.
 INTERRUPTED = "interrupted"
+# Reported by a trial on a GPU: bytes that torch held at most, and that the GPU has.
+GPU_PEAK, GPU_TOTAL = "gpu_peak", "gpu_total"

@@ -20,6 +20,7 @@ from otter_ray.export.run import Exported, export_checkpoint
 from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
 from otter_ray.train.record import write_environment
 from otter_ray.tune.folder import StudyFolder, keep_or_compare, open_study
+from otter_ray.tune.names import trial_name
 from otter_ray.tune.plan import Plan, whole_cpus
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.requeue import requeue_interrupted
@@ -104,10 +105,13 @@ def run_trials(
         metric=space.study.metric,
         mode=space.study.mode,
         cpus=whole_cpus(plan.cpus),
+        gpus=plan.gpus,
         cwd=os.getcwd(),
     )
     resources = tune.PlacementGroupFactory([{"CPU": plan.cpus, "GPU": plan.gpus}])
     trainable = tune.with_resources(partial(run_trial, setup), resources)
+    # What the dashboard's list of actors shows: a slot runs many trials.
+    trainable.__name__ = f"{config.name}/{search.folder.name}"
     run_trainable(trainable, search, plan, console, autoscaler)
 
 
@@ -118,13 +122,14 @@ def run_trainable(
     from ray import tune
 
     from otter_ray.tune.cluster import LiveLimit
+    from otter_ray.tune.metrics import StudyMetrics
     from otter_ray.tune.progress import ProgressLines
     from otter_ray.tune.scheduler import build_scheduler
     from otter_ray.tune.searcher import OptunaBridge
 
     config, space = search.config, search.space
     bridge = OptunaBridge(search.study, space, config, LiveLimit(plan, autoscaler))
-    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
+    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan)
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(
@@ -134,10 +139,14 @@ def run_trainable(
                 scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs),
                 num_samples=plan.trials,
                 reuse_actors=True,
+                trial_name_creator=lambda trial: trial_name(config.name, trial.config),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name=search.folder.name, storage_path=scratch, verbose=0, callbacks=[lines]
+                name=search.folder.name,
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[lines, StudyMetrics(search.study, f"{config.name}/{search.folder.name}")],
             ),
         )
         tuner.fit()

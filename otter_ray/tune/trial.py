@@ -19,7 +19,9 @@ from typing import Any
 
 from otter_ray.config import Config
 from otter_ray.errors import OtterError, TrainingError
+from otter_ray.tune.gpu import keep_to_share, used_memory
 from otter_ray.tune.keys import EPOCH, ERROR, METRICS, NUMBER, VALUES
+from otter_ray.tune.names import show_as, trial_name
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class TrialSetup:
     metric: str
     mode: str
     cpus: int
+    gpus: float
     cwd: str
 
 
@@ -39,18 +42,23 @@ def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
     """Trains one trial and reports each epoch to Tune. A failure is reported, too: the slot stays warm."""
     from ray import tune
 
+    name = trial_name(setup.config_name, assignment)
+    show_as(name)
     started = time.perf_counter()
     folder = Path(setup.trials) / f"{assignment[NUMBER]:04d}"
     folder.mkdir(parents=True, exist_ok=True)
     host = socket.gethostname()
 
     def report(facts: Mapping[str, Any]) -> None:
-        tune.report({**facts, "seconds": time.perf_counter() - started, "host": host})
+        tune.report({**facts, **used_memory(), "seconds": time.perf_counter() - started, "host": host})
+        # Ray renames the process at each report.
+        show_as(name)
 
     with _log_to(folder / "log.txt"):
         try:
             # Paths in the config are relative to where the study was started.
             os.chdir(setup.cwd)
+            keep_to_share(setup.gpus)
             _launch(setup, assignment, folder, report)
         except Exception as exc:
             traceback.print_exc()
