@@ -14,3 +14,5 @@ EPOCH, ERROR, METRICS = "epoch", "error", "metrics/"
 GROUP = "group"
 # The error of a trial that was broken off and waits to be run again.
 INTERRUPTED = "interrupted"
+# Reported by a trial on a GPU: bytes that torch held at most, and that the GPU has.
+GPU_PEAK, GPU_TOTAL = "gpu_peak", "gpu_total"

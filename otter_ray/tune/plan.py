@@ -157,7 +157,12 @@ def workers_on(node: Node, cpus: float, gpus: float) -> int:
     GPU: of 0.4 each holds two, and two GPUs four, not five.
     """
     by_cpu = _units(node.cpus, round_up=False) // _units(cpus)
-    return min(by_cpu, int(node.gpus) * (_UNIT // _units(gpus))) if gpus else by_cpu
+    return min(by_cpu, int(node.gpus) * workers_on_gpu(gpus)) if gpus else by_cpu
+
+
+def workers_on_gpu(share: float) -> int:
+    """How many workers of that share one GPU holds."""
+    return _UNIT // _units(share)
 
 
 def gpus_of(nodes: Iterable[Node], growth: Iterable[Growth] = ()) -> float:

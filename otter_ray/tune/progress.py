@@ -11,7 +11,9 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from otter_ray.config import StudyOptions
-from otter_ray.tune.keys import BASE, EPOCH, ERROR, NUMBER, VALUES
+from otter_ray.tune.gpu import suggestion
+from otter_ray.tune.keys import BASE, EPOCH, ERROR, GPU_PEAK, GPU_TOTAL, NUMBER, VALUES
+from otter_ray.tune.plan import Plan
 
 
 class ProgressLines(Callback):  # type: ignore[misc]
@@ -21,15 +23,15 @@ class ProgressLines(Callback):  # type: ignore[misc]
         console: where to.
         study: names the metric.
         max_epochs: of a trial that nobody stops.
-        trials: that the study will run.
+        plan: of the study.
     """
 
-    def __init__(self, console: Console, study: StudyOptions, max_epochs: int, trials: int) -> None:
-        self.console, self.metric, self.max_epochs, self.trials = console, study.metric, max_epochs, trials
+    def __init__(self, console: Console, study: StudyOptions, max_epochs: int, plan: Plan) -> None:
+        self.console, self.metric, self.max_epochs, self.plan = console, study.metric, max_epochs, plan
         self.sign = 1.0 if study.mode == "max" else -1.0
         self.best: tuple[float, int] | None = None
         self.told: dict[int, int] = {}
-        self.ended = 0
+        self.ended, self.measured = 0, False
         self.started = time.perf_counter()
 
     def on_trial_result(
@@ -56,8 +58,13 @@ class ProgressLines(Callback):  # type: ignore[misc]
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Counts the ended trials."""
+        """Counts the ended trials; the first on a GPU tells how many could share one."""
         self.ended += 1
+        peak, total = (trial.last_result.get(key) for key in (GPU_PEAK, GPU_TOTAL))
+        if peak and total and not self.measured:
+            self.measured = True
+            if text := suggestion(trial.config[NUMBER], peak, total, self.plan):
+                self.console.print(text)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks and we never read them back; a console cannot be pickled."""
@@ -66,5 +73,5 @@ class ProgressLines(Callback):  # type: ignore[misc]
     def _print(self, trial: Trial, text: str, style: str | None = None) -> None:
         minutes, seconds = divmod(int(time.perf_counter() - self.started), 60)
         name = "base" if trial.config[VALUES] == BASE else f"{trial.config[NUMBER]:4d}"
-        where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}"
+        where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.plan.trials} done  trial {name}"
         self.console.print(f"{where}  {text}", style=style)

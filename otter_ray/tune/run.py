@@ -20,6 +20,7 @@ from otter_ray.export.run import Exported, export_checkpoint
 from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
 from otter_ray.train.record import write_environment
 from otter_ray.tune.folder import StudyFolder, keep_or_compare, open_study
+from otter_ray.tune.names import trial_name
 from otter_ray.tune.plan import Plan
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.requeue import requeue_interrupted
@@ -113,6 +114,8 @@ def run_trials(
     )
     resources = tune.PlacementGroupFactory([setup.slot])
     trainable = tune.with_resources(partial(run_trial, setup), resources)
+    # What the dashboard's list of actors shows: a slot runs many trials.
+    trainable.__name__ = f"{config.name}/{search.folder.name}"
     run_trainable(trainable, search, plan, console, autoscaler)
 
 
@@ -124,13 +127,15 @@ def run_trainable(
 
     from otter_ray.tune.cluster import LiveLimit
     from otter_ray.tune.groups import GroupRemover
+    from otter_ray.tune.metrics import StudyMetrics
     from otter_ray.tune.progress import ProgressLines
     from otter_ray.tune.scheduler import build_scheduler
     from otter_ray.tune.searcher import OptunaBridge
 
     config, space = search.config, search.space
+    name = f"{config.name}/{search.folder.name}"
     bridge = OptunaBridge(search.study, space, config, LiveLimit(plan, autoscaler))
-    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan.trials)
+    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan)
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(
@@ -141,13 +146,14 @@ def run_trainable(
                 num_samples=plan.trials,
                 # A slot that only waits for a worker group holds nothing warm, and ends with its group.
                 reuse_actors=plan.workers == 1,
+                trial_name_creator=lambda trial: trial_name(config.name, trial.config),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
                 name=search.folder.name,
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[lines, GroupRemover()],
+                callbacks=[lines, GroupRemover(), StudyMetrics(search.study, name)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
             ),
         )

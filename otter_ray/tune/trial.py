@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from otter_ray.config import Config
 from otter_ray.errors import OtterError, TrainingError
+from otter_ray.tune.gpu import keep_to_share, used_memory
 from otter_ray.tune.keys import EPOCH, ERROR, GROUP, METRICS, NUMBER, VALUES
+from otter_ray.tune.names import show_as, trial_name
 from otter_ray.tune.plan import DRIVER, whole_cpus
 from otter_ray.tune.preemption import preemption_notice
 
@@ -103,28 +105,39 @@ class _Part:
         return Path(self.setup.trials) / f"{self.assignment[NUMBER]:04d}"
 
     @property
+    def name(self) -> str:
+        return trial_name(self.setup.config_name, self.assignment)
+
+    @property
     def facts(self) -> dict[str, Any]:
-        return {"seconds": time.time() - self.started, "host": socket.gethostname()}
+        return {**used_memory(), "seconds": time.time() - self.started, "host": socket.gethostname()}
 
     def train(self, report: Callable[[Facts], None], launcher: Facts | None = None) -> None:
         """Trains, from the trial's last checkpoint where there is one."""
         from otter_ray.train.callbacks import LAST, last_report
         from otter_ray.train.run import run_training
 
+        def tell(epoch: EpochReport) -> None:
+            report(self.result(epoch))
+            # Ray renames the process at each report.
+            show_as(self.name)
+
+        show_as(self.name)
+        keep_to_share(self.setup.gpus)
         # Paths in the config are relative to where the study was started.
         os.chdir(self.setup.cwd)
         last = self.folder / "checkpoints" / LAST
         checkpoint = last if last.is_file() else None
         if checkpoint is not None and (reported := last_report(checkpoint)):
             # The slot may have died between saving and telling; who has heard it once does not mind.
-            report(self.result(reported))
+            tell(reported)
         with preemption_notice() as notice:
             run_training(
                 Config.from_dict(self.setup.config, self.setup.config_name).with_values(
                     self.assignment[VALUES]
                 ),
                 self.folder,
-                lambda epoch: report(self.result(epoch)),
+                tell,
                 metric=self.setup.metric,
                 mode=self.setup.mode,
                 cpus=whole_cpus(self.setup.cpus),

@@ -1,11 +1,14 @@
 """A study on a cluster whose nodes come and go: real Ray nodes, trials that sleep."""
 
 import io
+import re
 import threading
 import time
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import pytest
+import ray
 from optuna.trial import TrialState
 from ray.cluster_utils import Cluster
 from rich.console import Console
@@ -61,6 +64,13 @@ def wait_for(condition):
         time.sleep(0.1)
 
 
+def metrics():
+    """What the driver's node exports to Prometheus."""
+    [head] = [node for node in ray.nodes() if "node:__internal_head__" in node["Resources"]]
+    with urlopen(f"http://{head['NodeManagerAddress']}:{head['MetricsExportPort']}/metrics") as page:
+        return page.read().decode()
+
+
 def test_trials_follow_the_nodes(cluster, study, demo, tmp_path):
     config, space = demo
     space = space.with_trials(24)
@@ -79,6 +89,9 @@ def test_trials_follow_the_nodes(cluster, study, demo, tmp_path):
     wait_for(lambda: ended() >= 2)
     marks["joins"] = time.time()
     second = cluster.add_node(**SMALL)
+    told = 'ray_otter_ray_trials{.*State="running".*Study="demo/live".*} 2.0'
+    wait_for(lambda: re.search(told, metrics(), re.IGNORECASE))
+    assert re.search(r'ray_otter_ray_best_value{.*Study="demo/live".*} 0.5', metrics(), re.IGNORECASE)
     wait_for(lambda: ended() >= 14)
     marks["leaves"] = time.time()
     cluster.remove_node(second)

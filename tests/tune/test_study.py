@@ -1,9 +1,12 @@
 """Whole studies, as a user runs them: real Ray, real training, real onnxruntime."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -146,10 +149,18 @@ def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tiny_sets, re
     assert "Error" in (tmp_path / f"runs/demo/b/trials/{failed.number:04d}/log.txt").read_text()
 
 
+def process_titles():
+    """Of every process of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.read_bytes().rstrip(b"\0").decode(errors="replace")
+
+
 def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
     arguments = [*tiny_sets, "--trials", 6, "--name", "stopped"]
     command = tune("demo", *arguments, folder=tmp_path)
     command.read_until("2/6 done")
+    assert any(re.match(r"ray::demo/000\d lr=\S+ ", title) for title in process_titles())
     command.interrupt()
     code, output = command.end()
     assert code == 130, output
