@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otter_ray.config import Config
+from otter_ray.config import Config, redacted
 from otter_ray.errors import OtterError, TrainingError
 from otter_ray.tune.gpu import keep_to_share, used_memory
 from otter_ray.tune.keys import EPOCH, ERROR, METRICS, NUMBER, VALUES
@@ -61,11 +61,11 @@ def run_trial(setup: TrialSetup, assignment: Mapping[str, Any]) -> None:
             keep_to_share(setup.gpus)
             _launch(setup, assignment, folder, report)
         except Exception as exc:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()))
             if _is_beyond_repair(exc):
                 raise
             message = str(exc) if isinstance(exc, OtterError) else f"{type(exc).__name__}: {exc}"
-            report({ERROR: message.splitlines()[0] if message else type(exc).__name__})
+            report({ERROR: redacted(message.splitlines()[0] if message else type(exc).__name__)})
         finally:
             _free_memory()
 
