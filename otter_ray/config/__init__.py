@@ -5,6 +5,7 @@ from otter_ray.config.lookup import find_config, find_space
 from otter_ray.config.model import Config, load_config
 from otter_ray.config.parameter import Parameter
 from otter_ray.config.schema import Component, LrScheduler
+from otter_ray.config.secrets import redacted
 from otter_ray.config.space import Space
 from otter_ray.config.space_check import check_space
 from otter_ray.config.space_file import load_space
@@ -22,5 +23,6 @@ __all__ = [
     "find_space",
     "load_config",
     "load_space",
+    "redacted",
     "to_yaml",
 ]

@@ -13,6 +13,7 @@ from otter_ray.config.lookup import find_config
 from otter_ray.config.paths import KeyPath, assign, overlap, plain, read, split
 from otter_ray.config.rules import Flaw, validate
 from otter_ray.config.schema import Sections
+from otter_ray.config.secrets import secrets_in
 from otter_ray.errors import ConfigError, Problem
 
 SET = "--set"
@@ -42,7 +43,7 @@ class Config(Sections):
     def _build(cls, data: dict[str, Any], origin: Origin, problems: Sequence[Problem]) -> Self:
         """Raises ConfigError with `problems` and all that is wrong with `data`."""
         config, flaws = validate(cls, data)
-        flaws += _sizes_that_differ(data)
+        flaws += [*_sizes_that_differ(data), *secrets_in(data)]
         found = [*problems, *(origin.problem(*flaw) for flaw in flaws)]
         if found or config is None:
             raise ConfigError(found)

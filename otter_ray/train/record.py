@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from otter_ray.config import Config
+from otter_ray.config import Config, redacted
 
 
 def write_environment(folder: Path) -> None:
     """`environment.json`: what someone needs who wants to repeat a run or a study."""
     facts = {
-        "command": [sys.executable, *sys.orig_argv[1:]],
+        "command": [sys.executable, *map(redacted, sys.orig_argv[1:])],
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "git_revision": _git_revision(),
         "system": {

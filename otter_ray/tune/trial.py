@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otter_ray.config import Config
+from otter_ray.config import Config, redacted
 from otter_ray.errors import OtterError, TrainingError
 from otter_ray.tune.gpu import keep_to_share, used_memory
 from otter_ray.tune.keys import EPOCH, ERROR, GROUP, METRICS, NUMBER, VALUES
@@ -82,12 +82,13 @@ def run_trial(setup: TrialSetup, assignment: Facts) -> None:
         try:
             (_launch_here if setup.workers == 1 else _launch_group)(part)
         except Exception as exc:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()))
             cause = _cause(exc)
             if cause is None:
                 raise
             message = str(cause) if isinstance(cause, OtterError) else f"{type(cause).__name__}: {cause}"
-            tune.report({**part.facts, ERROR: message.splitlines()[0] if message else type(cause).__name__})
+            error = message.splitlines()[0] if message else type(cause).__name__
+            tune.report({**part.facts, ERROR: redacted(error)})
         finally:
             _free_memory()
 
@@ -202,7 +203,7 @@ def _train_in_group(part: _Part) -> None:
         try:
             part.train(lambda facts: train.report({**facts, GROUP: group}), launcher)
         except Exception:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()))
             raise
 
 

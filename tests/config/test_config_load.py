@@ -210,3 +210,26 @@ def test_lookup_by_path_then_here_then_the_repository(tmp_path, monkeypatch):
 def test_impossible_names(name):
     with pytest.raises(ConfigError, match="no config"):
         find_config(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "refused"),
+    [
+        ("logger.options.api_key", "abc", True),
+        ("callbacks.0.options.wandb_token", "abc", True),
+        ("optimizer.options.aws_secret_access_key", "abc", True),
+        ("dataset.train_options.options.root", "s3://user:word@bucket/documents", True),
+        ("dataset.train_options.options.root", "s3://bucket/documents", False),
+        ("model.head.options.num_tokens", 3, False),
+        ("model.head.options.tokenizer", "bpe", False),
+        ("model.head.options.key", "value", False),
+    ],
+)
+def test_secrets_do_not_belong_into_a_config(key, value, refused):
+    sets = [f"{key}={value}"]
+    if not refused:
+        load_config("demo", sets)
+        return
+    with pytest.raises(ConfigError, match=rf"{key}: looks like a secret") as caught:
+        load_config("demo", sets)
+    assert str(value) not in str(caught.value)

@@ -36,6 +36,25 @@ def test_of_a_package_that_is_there_twice_the_first_is_imported(tmp_path, monkey
     assert json.loads((tmp_path / "environment.json").read_text())["packages"]["twice"] == "1"
 
 
+def test_secrets_of_the_command_are_struck_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted/secret+key")
+    line = [
+        "python",
+        "--storage",
+        "s3://AKIA123:planted2@bucket/runs",
+        "--set",
+        "logger.options.api_key=planted3",
+    ]
+    monkeypatch.setattr(
+        "sys.orig_argv", [*line, "--set", "common.seed=7", "s3://b?secret_key=planted/secret+key"]
+    )
+    write_environment(tmp_path)
+    text = (tmp_path / "environment.json").read_text()
+    assert "planted" not in text
+    assert "AKIA123" not in text
+    assert all(part in text for part in ("s3://***@bucket/runs", "api_key=***", "common.seed=7"))
+
+
 class Hand(torch.nn.Module):
     def __init__(self):
         super().__init__()

@@ -25,13 +25,17 @@ def study():
     return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
 
 
+# In the environment of every command. RAY_AUTH_TOKEN is not among them: it would change who gets in.
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "planted/aws+secret", "HF_TOKEN": "planted_hf_token"}
+
+
 class Command:
     """`python -m otter_ray.tune ...` as a user would start it, in a process group of its own."""
 
     def __init__(self, arguments, folder):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "otter_ray.tune", *map(str, arguments)],
-            cwd=folder, env={**os.environ, "COLUMNS": "200"}, text=True, start_new_session=True,
+            cwd=folder, env={**os.environ, "COLUMNS": "200", **SECRETS}, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         # Two slots on every machine: a study of six trials is not over before it is interrupted.
@@ -74,6 +78,13 @@ def tune(session_cache):
 
 
 @pytest.fixture(scope="session")
+def secrets():
+    """What must be found nowhere: planted values, and the token of the Ray that a study starts."""
+    token = Path.home() / ".ray" / "auth_token"
+    return [*SECRETS.values(), *([token.read_text().strip()] if token.exists() else [])]
+
+
+@pytest.fixture(scope="session")
 def searched(tune, tiny_sets, tmp_path_factory):
     """A finished tiny study: (its folder, what the command printed)."""
     folder = tmp_path_factory.mktemp("searched")
@@ -81,3 +92,27 @@ def searched(tune, tiny_sets, tmp_path_factory):
     code, output = tune("demo", *arguments, folder=folder).end()
     assert code == 0, output
     return folder / "runs/demo/tiny", output
+
+
+A_RAY = """
+import ray, sys
+context = ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=10**8)
+print(context.address_info["gcs_address"], flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def ray_with():
+    """Starts a Ray in an authentication mode; gives its address."""
+    started = []
+
+    def start(mode, token=""):
+        environment = {**os.environ, "RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": token}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen([sys.executable, "-c", A_RAY], env=environment, **pipes))
+        return started[-1].stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.communicate("\n", timeout=60)

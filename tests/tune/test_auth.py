@@ -1,8 +1,6 @@
 """A Ray with and without a token, asked from outside: real ones, each in a process of its own."""
 
 import os
-import subprocess
-import sys
 import uuid
 import warnings
 
@@ -10,29 +8,6 @@ import pytest
 
 from otter_ray.errors import StudyError
 from otter_ray.tune.auth import MODE, agree_on_token
-
-A_RAY = """
-import ray, sys
-context = ray.init(address="local", num_cpus=0, include_dashboard=False, object_store_memory=10**8)
-print(context.address_info["gcs_address"], flush=True)
-sys.stdin.readline()
-"""
-
-
-@pytest.fixture
-def ray_with():
-    """Starts a Ray in an authentication mode; gives its address."""
-    started = []
-
-    def start(mode, token):
-        environment = {**os.environ, MODE: mode, "RAY_AUTH_TOKEN": token}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen([sys.executable, "-c", A_RAY], env=environment, **pipes))
-        return started[-1].stdout.readline().strip()
-
-    yield start
-    for process in started:
-        process.communicate("\n", timeout=60)
 
 
 @pytest.fixture

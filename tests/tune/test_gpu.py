@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+from otter_ray.tune.gpu import keep_to_share, used_memory
+from otter_ray.tune.keys import GPU_PEAK, GPU_TOTAL
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine"),
@@ -21,3 +24,17 @@ def test_two_trials_share_a_gpu(tune, tiny_sets, tmp_path):
     assert "of 1 CPU and 0.5 GPUs each" in output
     for best in (tmp_path / "runs/demo/shared/trials").glob("*/checkpoints/best.ckpt"):
         assert torch.load(best, map_location="cpu", weights_only=True)["device"] == "cuda"
+
+
+def test_a_trial_cannot_take_more_than_its_share():
+    total = torch.cuda.mem_get_info()[1]
+    try:
+        keep_to_share(0.25)
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(int(0.3 * total), dtype=torch.uint8, device="cuda")
+        torch.empty(int(0.1 * total), dtype=torch.uint8, device="cuda")
+        assert used_memory()[GPU_PEAK] >= int(0.1 * total)
+        assert used_memory()[GPU_TOTAL] == total
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()

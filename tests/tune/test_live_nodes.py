@@ -87,11 +87,13 @@ def test_trials_follow_the_nodes(cluster, study, demo, tmp_path):
     )
     run.start()
     wait_for(lambda: ended() >= 2)
+    # Asked for are those that fit, not all that Tune would let wait.
+    assert len(study.trials) <= ended() + 2
     marks["joins"] = time.time()
     second = cluster.add_node(**SMALL)
-    told = 'ray_otter_ray_trials{.*State="running".*Study="demo/live".*} 2.0'
-    wait_for(lambda: re.search(told, metrics(), re.IGNORECASE))
-    assert re.search(r'ray_otter_ray_best_value{.*Study="demo/live".*} 0.5', metrics(), re.IGNORECASE)
+    told = 'ray_otter_ray_trials{.*state="running".*study="demo/live".*} 2.0'
+    wait_for(lambda: re.search(told, metrics()))
+    assert re.search(r'ray_otter_ray_best_value{.*study="demo/live".*} 0.5', metrics())
     wait_for(lambda: ended() >= 14)
     marks["leaves"] = time.time()
     cluster.remove_node(second)

@@ -78,6 +78,15 @@ def test_the_journal_the_parquet_and_the_json_agree(searched, reopened):
     assert facts["gate"]["metrics"]["valid_fpr@4"] == pytest.approx(rank(rows, "max")[0].value, abs=1e-3)
 
 
+def test_no_secret_reaches_the_folder_or_the_terminal(searched, secrets):
+    folder, output = searched
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert folder / "environment.json" in written
+    for secret in secrets:
+        assert secret not in output
+        assert not [path for path in written if secret.encode() in path.read_bytes()]
+
+
 def test_training_best_yaml_repeats_the_winner(searched, reopened, tmp_path):
     folder, _ = searched
     winner = rank(read_rows(reopened(folder).study), "max")[0]
