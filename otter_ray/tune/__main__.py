@@ -39,7 +39,10 @@ def tune(
     ] = False,
     runs: Annotated[Path, typer.Option(help="Where studies are kept: RUNS/CONFIG/STUDY.")] = Path("runs"),
     address: Annotated[
-        str | None, typer.Option(help="Use the Ray at this address ('auto': the one on this machine).")
+        str | None,
+        typer.Option(
+            help="Use the Ray at this address ('auto': this machine's). Default, in a submitted job: the job's."
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -65,14 +68,17 @@ def tune(
     keeps what is finished. Exit codes: 0 done, 1 no model passed the gate, 2 a mistake in what was
     given, 130 interrupted.
     """
+    from otter_ray.tune.job import job_address, lasting
+
     with honest_exit():
+        address = address or job_address()
         loaded, searched = load_both(config, space, sets or [])
         if trials is not None:
             searched = searched.with_trials(trials)
         if dry_run:
             _dry_run(loaded, searched, samples, address)
             return
-        code = _study(loaded, searched, Choice(runs, name, resume), address, export_on_interrupt)
+        code = _study(loaded, searched, Choice(lasting(runs), name, resume), address, export_on_interrupt)
     raise typer.Exit(code)
 
 
@@ -130,7 +136,7 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
 
     console = plain_console()
     with ExitStack() as stack:
-        dashboard = stack.enter_context(ray_session(address)) if address else None
+        dashboard = stack.enter_context(ray_session(address, config.project)) if address else None
         autoscaler = autoscaler_config() if address else None
         nodes, growth = cluster(autoscaler) if address else ([local_node()], [])
         check_study(config, space, gpus_of(nodes, growth), starts=not choice.resume)

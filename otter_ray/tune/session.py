@@ -11,6 +11,7 @@ from typing import Any
 from otter_ray.errors import StudyError
 from otter_ray.train.builders import available_cpus
 from otter_ray.tune.auth import MODE, agree_on_token
+from otter_ray.tune.job import code_of
 
 # Tune writes logs and pickles of its own, which nobody reads: the journal is the truth. Its strict check
 # of metrics would end a study over one trial that failed before its first epoch. A trial that is stopped
@@ -37,8 +38,10 @@ TOKEN = Path.home() / ".ray" / "auth_token"
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[str | None]:
+def ray_session(address: str | None, project: str | None = None) -> Iterator[str | None]:
     """Connects to a Ray, or starts one of this machine's own; gives the dashboard's address, if any.
+
+    The project's code travels to the nodes of a Ray that runs already.
 
     Raises:
         StudyError: there is no Ray at the address, or it wants another token.
@@ -57,7 +60,10 @@ def ray_session(address: str | None) -> Iterator[str | None]:
         found = _found(address)
         agree_on_token(found)
         slot = {key: os.environ[key] for key in (*SLOT_ENVIRONMENT, CACHE) if key in os.environ}
-        options |= {"address": found, "runtime_env": {"env_vars": slot}}
+        runtime_env: dict[str, Any] = {"env_vars": slot}
+        if project is not None and (code := code_of(project)):
+            runtime_env["py_modules"] = code
+        options |= {"address": found, "runtime_env": runtime_env}
     try:
         context = ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as exc:

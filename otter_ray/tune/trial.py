@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -125,8 +125,9 @@ class _Part:
 
         show_as(self.name)
         keep_to_share(self.setup.gpus)
-        # Paths in the config are relative to where the study was started.
-        os.chdir(self.setup.cwd)
+        # Paths in the config are relative to where the study was started, on nodes that have that folder.
+        with suppress(FileNotFoundError):
+            os.chdir(self.setup.cwd)
         last = self.folder / "checkpoints" / LAST
         checkpoint = last if last.is_file() else None
         if checkpoint is not None and (reported := last_report(checkpoint)):
