@@ -41,7 +41,7 @@ def tune(
     address: Annotated[
         str | None,
         typer.Option(
-            help="Use the Ray at this address ('auto': this machine's). Default, in a submitted job: the job's."
+            help="Use the Ray at this address ('auto': this machine's). A submitted job's default: its own."
         ),
     ] = None,
     dry_run: Annotated[

@@ -18,6 +18,7 @@ context = ray.init(
 print(context.address_info["gcs_address"], context.dashboard_url, flush=True)
 sys.stdin.readline()
 """
+HEAD = "FeatureLearningSqueezeLBNHead"
 HIDDEN = 'mount -t tmpfs none "$1" && exec "$2" -c "$3"'
 
 
@@ -40,14 +41,13 @@ def project(tmp_path_factory):
         "from otter_ray.docclassifier import *\nfrom my_part import MyHead\n"
     )
     (folder / "my_part.py").write_text(
-        "from otter_ray.docclassifier import FeatureLearningSqueezeLBNHead\nclass MyHead(FeatureLearningSqueezeLBNHead):\n    pass\n"
+        f"from otter_ray.docclassifier import {HEAD}\nclass MyHead({HEAD}):\n    pass\n"
     )
-    (folder / "data").mkdir()
     for kind in ("configs", "search_spaces"):
         (folder / kind).mkdir()
         text = (Path(__file__).parents[2] / kind / "demo.yaml").read_text()
         text = text.replace("project: docclassifier", "project: my_project")
-        (folder / kind / "mine.yaml").write_text(text.replace("FeatureLearningSqueezeLBNHead", "MyHead"))
+        (folder / kind / "mine.yaml").write_text(text.replace(HEAD, "MyHead"))
     return folder
 
 
