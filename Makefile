@@ -30,6 +30,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/study_overhead.py
 	$(BIN)/python benchmarks/partial_fc.py
+	$(BIN)/python benchmarks/nodes.py
 
 # Take the newest versions that fit pyproject.toml. The file names no package index.
 pins: $(UV_DEP)
