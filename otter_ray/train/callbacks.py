@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
@@ -61,12 +62,19 @@ class Reporter(Checkpoint):
         report: called with an `EpochReport`; what it raises ends the run.
         metric, mode: which epoch is best; `mode` is "max" or "min".
         save_soon: once set, `last.ckpt` is saved within an epoch, too, once.
+        saved: called by the first rank after each `last.ckpt`, before the report.
     """
 
     def __init__(
-        self, folder: Path, report: Report, metric: str, mode: str, save_soon: Event | None = None
+        self,
+        folder: Path,
+        report: Report,
+        metric: str,
+        mode: str,
+        save_soon: Event | None = None,
+        saved: Callable[[], None] | None = None,
     ) -> None:
-        self.folder, self.report, self.save_soon = folder, report, save_soon
+        self.folder, self.report, self.save_soon, self.saved = folder, report, save_soon, saved
         self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
         self.best: float | None = None
         self.reported: EpochReport | None = None
@@ -142,6 +150,8 @@ class Reporter(Checkpoint):
             shutil.copyfile(partial, copy)
             copy.replace(self.folder / BEST)
         partial.replace(self.folder / LAST)
+        if self.saved is not None:
+            self.saved()
 
 
 def last_report(checkpoint: Path) -> EpochReport | None:

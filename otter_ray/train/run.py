@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -41,6 +41,7 @@ def run_training(
     checkpoint: Path | None = None,
     launcher: Mapping[str, Any] | None = None,
     save_soon: Event | None = None,
+    saved: Callable[[], None] | None = None,
 ) -> Path:
     """Trains a config and gives the path of its best checkpoint.
 
@@ -57,6 +58,7 @@ def run_training(
         launcher: where several processes train together, each calls this: Lightning's Trainer arguments
             (strategy, devices, ...) of whoever started them. Each reports; the first writes.
         save_soon: once set, `last.ckpt` is saved within an epoch, too: the machine is about to be taken away.
+        saved: called after each checkpoint, before the report, where it is written.
 
     Raises:
         OtterError: the config or its data cannot be used.
@@ -69,7 +71,7 @@ def run_training(
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config = _pinned(config, checkpoint)
-        reporter = Reporter(folder / "checkpoints", report, metric, mode, save_soon)
+        reporter = Reporter(folder / "checkpoints", report, metric, mode, save_soon, saved)
         trainer = build_trainer(config, folder, reporter, standalone, launcher)
         # The ranks meet before there are loaders and centres to be shared out.
         trainer.strategy.setup_environment()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from otter_ray.tune.folder import StudyFolder
     from otter_ray.tune.run import Outcome, Search
+    from otter_ray.tune.storage import Storage
 
 FAILED = 1
 
@@ -38,6 +39,12 @@ def tune(
         bool, typer.Option("--resume", help="Go on with the study of that --name (default: the newest).")
     ] = False,
     runs: Annotated[Path, typer.Option(help="Where studies are kept: RUNS/CONFIG/STUDY.")] = Path("runs"),
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the study here, too: s3://BUCKET/PATH, gs://..., or a path that all nodes see."
+        ),
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -78,7 +85,9 @@ def tune(
         if dry_run:
             _dry_run(loaded, searched, samples, address)
             return
-        code = _study(loaded, searched, Choice(lasting(runs), name, resume), address, export_on_interrupt)
+        code = _study(
+            loaded, searched, Choice(lasting(runs), name, resume, storage), address, export_on_interrupt
+        )
     raise typer.Exit(code)
 
 
@@ -106,12 +115,15 @@ class Choice:
     runs: Path
     name: str | None
     resume: bool
+    storage: str | None
 
-    def folder(self, config: str) -> StudyFolder:
-        """Its folder: a new one, or the one to go on with. Raises StudyError."""
-        from otter_ray.tune.folder import create_folder, open_folder
+    def folder(self, config: str) -> tuple[StudyFolder, Storage | None]:
+        """Its folder, new or to go on with, and where it is kept beside that. Raises StudyError."""
+        from otter_ray.tune.folder import create_folder, kept_folder, open_folder
 
-        return (open_folder if self.resume else create_folder)(self.runs, config, self.name)
+        if self.storage is not None:
+            return kept_folder(self.runs, config, self.name, self.storage, self.resume)
+        return (open_folder if self.resume else create_folder)(self.runs, config, self.name), None
 
 
 def _dry_run(config: Config, space: Space, samples: int, address: str | None) -> None:
@@ -132,6 +144,7 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
     from otter_ray.tune.dry_run import plan_for, tell_plan
     from otter_ray.tune.folder import sole_driver
     from otter_ray.tune.plan import gpus_of
+    from otter_ray.tune.probe import check_nodes
     from otter_ray.tune.session import ray_session
 
     console = plain_console()
@@ -141,10 +154,12 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
         nodes, growth = cluster(autoscaler) if address else ([local_node()], [])
         check_study(config, space, gpus_of(nodes, growth), starts=not choice.resume)
         plan_for(config, space, nodes, growth)
-        folder = choice.folder(config.name)
+        folder, storage = choice.folder(config.name)
         stack.enter_context(sole_driver(folder))
         with run.removed_if_unused(folder):
-            search = run.prepare(config, space, folder, console)
+            if address:
+                check_nodes(folder.path, storage)
+            search = run.prepare(config, space, folder, console, storage)
         console.print(f"study: {folder.path}")
         if (left := search.trials_left()) > 0:
             if not address:
@@ -170,6 +185,7 @@ def _finish(search: Search, console: Console, export: bool | None) -> int:
             return INTERRUPTED
     outcome = run.export_winner(search)
     _print_outcome(console, outcome, search.config, search.space)
+    search.keep()
     if interrupted:
         return INTERRUPTED
     return 0 if outcome.exported else FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from otter_ray.config import Config, Space, StudyOptions, to_yaml
 from otter_ray.errors import StudyError
 from otter_ray.report.rows import open_journal
 from otter_ray.tune.sampler import build_sampler
+from otter_ray.tune.storage import JOURNAL, Storage
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class StudyFolder:
     @property
     def journal(self) -> Path:
         """The Optuna journal."""
-        return self.path / "study.journal"
+        return self.path / JOURNAL
 
     def trial(self, number: int) -> Path:
         """The folder of one trial."""
@@ -75,6 +77,28 @@ def open_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
         there = f"There are: {', '.join(names)}." if names else "There is none yet."
         raise StudyError(f"no study {name or ''} of {config} to resume in {runs / config}. {there}")
     return StudyFolder((runs / config / (name or names[-1])).absolute())
+
+
+def kept_folder(
+    runs: Path, config: str, name: str | None, place: str, resume: bool
+) -> tuple[StudyFolder, Storage]:
+    """The folder of a study that is kept elsewhere, too, and that place; to be resumed it need only be there.
+
+    Raises:
+        StudyError: the new name is taken, there is no such study to resume, or it went on in both places.
+    """
+    if not resume:
+        folder = create_folder(runs, config, name)
+        storage = Storage.of(place, config, folder.name)
+        if not storage.exists(JOURNAL):
+            return folder, storage
+        shutil.rmtree(folder.path)
+        raise StudyError(f"study {name!r} exists at {storage.uri}. Go on from where it was with --resume.")
+    if name is None:
+        raise StudyError("--resume with --storage wants the study's --name.")
+    folder, storage = StudyFolder((runs / config / name).absolute()), Storage.of(place, config, name)
+    storage.get_study(folder.path)
+    return folder, storage
 
 
 @contextmanager

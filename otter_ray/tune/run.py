@@ -15,7 +15,7 @@ import optuna
 from rich.console import Console
 
 from otter_ray.config import Config, Space, to_yaml
-from otter_ray.errors import OtterError
+from otter_ray.errors import OtterError, StudyError
 from otter_ray.export.run import Exported, export_checkpoint
 from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
 from otter_ray.train.record import write_environment
@@ -24,6 +24,7 @@ from otter_ray.tune.names import trial_name
 from otter_ray.tune.plan import Plan
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.requeue import requeue_interrupted
+from otter_ray.tune.storage import TRIALS, Storage
 
 # Of a trial whose process or node died; a node that was announced to go does not count.
 RETRIES = 3
@@ -48,23 +49,38 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Search:
-    """A study that is ready to run: what is searched, and where it is written down."""
+    """A study that is ready to run: what is searched, where it is written down, and where that is kept."""
 
     config: Config
     space: Space
     folder: StudyFolder
     study: optuna.Study
+    storage: Storage | None = None
 
     def trials_left(self) -> int:
         """Trials still to be run; those that were broken off are put into the queue again."""
         return self.space.study.num_trials - requeue_interrupted(self.study)
+
+    def keep(self) -> None:
+        """Brings what the study's folder holds to its storage. Raises StudyError."""
+        if self.storage is None:
+            return
+        try:
+            self.storage.put_study(self.folder.path)
+        except OSError as exc:
+            raise StudyError(
+                f"{self.storage.uri} cannot be written: {exc}. Nothing is lost: it is in {self.folder.path}, "
+                f"and --name {self.folder.name} --resume brings it there."
+            ) from exc
 
     def has_winner(self) -> bool:
         """Whether any trial has a value."""
         return bool(rank(read_rows(self.study), self.space.study.mode))
 
 
-def prepare(config: Config, space: Space, folder: StudyFolder, console: Console) -> Search:
+def prepare(
+    config: Config, space: Space, folder: StudyFolder, console: Console, storage: Storage | None = None
+) -> Search:
     """Everything that is done once before the trials start.
 
     Raises:
@@ -78,7 +94,9 @@ def prepare(config: Config, space: Space, folder: StudyFolder, console: Console)
     prepare_weights(config, space, classes, console)
     study = open_study(folder, space.study, config.common.seed)
     write_environment(folder.path)
-    return Search(config, space, folder, study)
+    search = Search(config, space, folder, study, storage)
+    search.keep()
+    return search
 
 
 @contextmanager
@@ -104,7 +122,8 @@ def run_trials(
     setup = TrialSetup(
         config=config.to_dict(),
         config_name=config.name,
-        trials=str(search.folder.path / "trials"),
+        study=str(search.folder.path),
+        storage=search.storage,
         metric=space.study.metric,
         mode=space.study.mode,
         workers=plan.workers,
@@ -128,6 +147,7 @@ def run_trainable(
     from otter_ray.tune.cluster import LiveLimit
     from otter_ray.tune.groups import GroupRemover
     from otter_ray.tune.metrics import StudyMetrics
+    from otter_ray.tune.mirror import JournalMirror
     from otter_ray.tune.progress import ProgressLines
     from otter_ray.tune.scheduler import build_scheduler
     from otter_ray.tune.searcher import OptunaBridge
@@ -136,6 +156,9 @@ def run_trainable(
     name = f"{config.name}/{search.folder.name}"
     bridge = OptunaBridge(search.study, space, config, LiveLimit(plan, autoscaler))
     lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan)
+    callbacks = [lines, GroupRemover(), StudyMetrics(search.study, name)]
+    if search.storage is not None:
+        callbacks.append(JournalMirror(search.storage, search.folder.path, console))
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(
@@ -153,7 +176,7 @@ def run_trainable(
                 name=search.folder.name,
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[lines, GroupRemover(), StudyMetrics(search.study, name)],
+                callbacks=callbacks,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
             ),
         )
@@ -171,6 +194,8 @@ def export_winner(search: Search) -> Outcome:
     for row in rank(rows, search.space.study.mode):
         trial = folder.trial(row.number)
         try:
+            if search.storage is not None:
+                search.storage.get(f"{TRIALS}/{trial.name}", trial)
             exported = export_checkpoint(trial / "checkpoints" / "best.ckpt", folder.path)
         except OtterError as exc:
             rejected.append(f"trial {row.number} ({row.value:.4f}) failed the gate: {exc}")

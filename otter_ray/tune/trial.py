@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from otter_ray.config import Config, redacted
 from otter_ray.errors import OtterError, TrainingError
+from otter_ray.train.restore import pin_restore
 from otter_ray.tune.gpu import keep_to_share, used_memory
 from otter_ray.tune.keys import EPOCH, ERROR, GROUP, METRICS, NUMBER, VALUES
 from otter_ray.tune.names import show_as, trial_name
 from otter_ray.tune.plan import DRIVER, whole_cpus
 from otter_ray.tune.preemption import preemption_notice
+from otter_ray.tune.storage import TRIALS, Mirror, Storage
 
 if TYPE_CHECKING:
     from otter_ray.train.report import EpochReport
@@ -40,7 +42,8 @@ class TrialSetup:
     """What every trial of a study shares. Plain data: it travels to the slots.
 
     Attributes:
-        trials: the folder of the trials' folders.
+        study: the study's folder.
+        storage: where the study is kept beside it, so that the nodes need not see that folder.
         workers: of a trial.
         cpus, gpus: of each worker.
         cwd: where the study was started.
@@ -48,7 +51,8 @@ class TrialSetup:
 
     config: dict[str, Any]
     config_name: str
-    trials: str
+    study: str
+    storage: Storage | None
     metric: str
     mode: str
     workers: int
@@ -76,9 +80,7 @@ def run_trial(setup: TrialSetup, assignment: Facts) -> None:
     """
     from ray import tune
 
-    part = _Part(setup, assignment, time.time())
-    part.folder.mkdir(parents=True, exist_ok=True)
-    with _log_to(part.folder / "log.txt"):
+    with _part(setup, assignment, time.time()) as part, _log_to(part.folder / "log.txt"):
         try:
             (_launch_here if setup.workers == 1 else _launch_group)(part)
         except Exception as exc:
@@ -90,20 +92,25 @@ def run_trial(setup: TrialSetup, assignment: Facts) -> None:
             error = message.splitlines()[0] if message else type(cause).__name__
             tune.report({**part.facts, ERROR: redacted(error)})
         finally:
+            if setup.workers == 1:
+                _push(part)
             _free_memory()
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One process's part of a trial."""
+    """One process's part of a trial.
+
+    Attributes:
+        folder: the trial's, as this process sees it.
+        mirror: what keeps a copy of it elsewhere, if anything does.
+    """
 
     setup: TrialSetup
     assignment: Facts
     started: float
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.setup.trials) / f"{self.assignment[NUMBER]:04d}"
+    folder: Path
+    mirror: Mirror | None
 
     @property
     def name(self) -> str:
@@ -135,9 +142,7 @@ class _Part:
             tell(reported)
         with preemption_notice() as notice:
             run_training(
-                Config.from_dict(self.setup.config, self.setup.config_name).with_values(
-                    self.assignment[VALUES]
-                ),
+                self.config,
                 self.folder,
                 tell,
                 metric=self.setup.metric,
@@ -147,7 +152,16 @@ class _Part:
                 checkpoint=checkpoint,
                 launcher=launcher,
                 save_soon=notice,
+                saved=self.mirror.push if self.mirror else None,
             )
+
+    @property
+    def config(self) -> Config:
+        config = Config.from_dict(self.setup.config, self.setup.config_name)
+        config = config.with_values(self.assignment[VALUES])
+        # The study's copy of where its trials begin, fetched beside the trial.
+        fetched = list(self.folder.parents[1].glob("restored/*.ckpt")) if self.mirror else []
+        return pin_restore(config, fetched[0]) if fetched else config
 
     def result(self, epoch: EpochReport) -> dict[str, Any]:
         """What Tune is told of an epoch. Raises TrainingError where its metric is no number."""
@@ -158,6 +172,23 @@ class _Part:
             )
         metrics = {METRICS + name: number for name, number in epoch.metrics.items()}
         return {EPOCH: epoch.epoch, self.setup.metric: value, **metrics, **self.facts}
+
+
+@contextmanager
+def _part(setup: TrialSetup, assignment: Facts, started: float) -> Iterator[_Part]:
+    """This process's part; with a storage in a folder of this node, which lasts as long as the block."""
+    name = f"{TRIALS}/{assignment[NUMBER]:04d}"
+    if setup.storage is None:
+        folder = Path(setup.study) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        yield _Part(setup, assignment, started, folder, None)
+        return
+    with tempfile.TemporaryDirectory(prefix="otter_ray_") as scratch:
+        folder = Path(scratch) / name
+        folder.mkdir(parents=True)
+        setup.storage.get(name, folder)
+        setup.storage.get("restored", Path(scratch) / "restored")
+        yield _Part(setup, assignment, started, folder, Mirror(setup.storage, folder, name))
 
 
 def _launch_here(part: _Part) -> None:
@@ -179,7 +210,7 @@ def _launch_group(part: _Part) -> None:
     name = f"{setup.config_name}-{part.assignment[NUMBER]:04d}-{tune.get_context().get_trial_id()}"
     try:
         TorchTrainer(
-            partial(_train_in_group, part),
+            partial(_train_in_group, setup, part.assignment, part.started),
             scaling_config=train.ScalingConfig(
                 num_workers=setup.workers, use_gpu=setup.gpus > 0, resources_per_worker=setup.worker
             ),
@@ -191,7 +222,7 @@ def _launch_group(part: _Part) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _train_in_group(part: _Part) -> None:
+def _train_in_group(setup: TrialSetup, assignment: Facts, started: float) -> None:
     """What each worker of a group does."""
     from ray import train
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
@@ -200,12 +231,16 @@ def _train_in_group(part: _Part) -> None:
     rank = train.get_context().get_world_rank()
     group = get_current_placement_group().id.hex()
     launcher = {"strategy": RayDDPStrategy(), "plugins": [RayLightningEnvironment()], "devices": 1}
-    with _log_to(part.folder / ("log.txt" if rank == 0 else f"log.{rank}.txt")):
+    log = "log.txt" if rank == 0 else f"log.{rank}.txt"
+    with _part(setup, assignment, started) as part, _log_to(part.folder / log):
         try:
             part.train(lambda facts: train.report({**facts, GROUP: group}), launcher)
         except Exception:
             print(redacted(traceback.format_exc()))
             raise
+        finally:
+            if rank == 0:
+                _push(part)
 
 
 def _cause(exc: Exception) -> Exception | None:
@@ -225,6 +260,13 @@ def _cause(exc: Exception) -> Exception | None:
         # Where one worker says what is wrong, the others have lost a peer.
         causes = sorted((failure._base_exc for failure in failures), key=_is_secondary)
     return None if isinstance(causes[0], TrainingFailedError | torch.AcceleratorError) else causes[0]
+
+
+def _push(part: _Part) -> None:
+    """Brings the log to where the study is kept; the checkpoints are there already."""
+    if part.mirror is not None:
+        with suppress(OSError):
+            part.mirror.push()
 
 
 def _is_secondary(exc: Exception) -> bool:

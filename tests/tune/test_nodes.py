@@ -49,13 +49,18 @@ def within_an_epoch(checkpoint):
     return not progress["is_last_batch"]
 
 
-def test_a_trial_goes_on_elsewhere_when_its_node_is_taken_away(cluster, tune, tiny_sets, tmp_path):
+@pytest.mark.parametrize("storage", ["", "storage"])
+def test_a_trial_goes_on_elsewhere_when_its_node_is_taken_away(cluster, tune, tiny_sets, tmp_path, storage):
+    """Also where a trial's folder is its node's own, and what it goes on from is fetched."""
     first = cluster.add_node(num_cpus=1, object_store_memory=10**8)
     longer = ["trainer.max_epochs=4", "dataset.train_options.options.length_of_dataset=4096"]
     sets = [*tiny_sets, *(part for text in longer for part in ("--set", text))]
-    command = tune("demo", *sets, "--trials", 1, "--name", "n", "--address", cluster.address, folder=tmp_path)
+    kept = ["--storage", tmp_path / storage] if storage else []
+    arguments = ["--trials", 1, "--name", "n", "--address", cluster.address, *kept]
+    command = tune("demo", *sets, *arguments, folder=tmp_path)
     command.read_until("epoch 1/4")
-    last = tmp_path / "runs/demo/n/trials/0000/checkpoints/last.ckpt"
+    trial_folder = tmp_path / (storage or "runs") / "demo/n/trials/0000"
+    last = trial_folder / "checkpoints/last.ckpt"
     assert not within_an_epoch(last)
     drain(cluster, first)
     wait_for(lambda: within_an_epoch(last))
@@ -68,7 +73,7 @@ def test_a_trial_goes_on_elsewhere_when_its_node_is_taken_away(cluster, tune, ti
     assert trial.state == TrialState.COMPLETE
     assert [entry["epoch"] for entry in trial.user_attrs["curve"]] == [1, 2, 3, 4]
     assert output.count("epoch 1/4") == 1
-    log = (tmp_path / "runs/demo/n/trials/0000/log.txt").read_text()
+    log = (trial_folder / "log.txt").read_text()
     assert "before the epoch ended" in log  # Lightning's words for a checkpoint within an epoch
 
 

@@ -1,0 +1,195 @@
+"""A study's folder where every node and a later head can reach it: S3, GCS, or a mounted path.
+
+Nothing is locked there. The journal only grows, so that of two copies the one that begins with the other is
+the newer; where neither does, two processes wrote, and none is overwritten.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pyarrow import fs
+
+from otter_ray.errors import StudyError
+
+JOURNAL = "study.journal"
+TRIALS = "trials"
+# Seconds before another try, beside what the file system's own client tries.
+PAUSES = (1, 5, 20)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One study's folder. Plain data: it travels to the slots.
+
+    Attributes:
+        uri: `s3://bucket/runs/CONFIG/STUDY`, `gs://...`, or an absolute path.
+    """
+
+    uri: str
+
+    @classmethod
+    def of(cls, place: str, *names: str) -> Storage:
+        """That of `names` below what --storage names.
+
+        Raises:
+            StudyError: it names no file system, or holds a secret.
+        """
+        parts = urlsplit(place)
+        if parts.password or parts.username:
+            raise StudyError(
+                "--storage holds a secret, which Ray would show. Leave it to the environment "
+                "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or to the instance's role."
+            )
+        if parts.scheme:
+            below = "/".join([parts.path.rstrip("/"), *names])
+            storage = cls(urlunsplit(parts._replace(path=below)))
+        else:
+            storage = cls(str(Path(place).expanduser().absolute().joinpath(*names)))
+        storage.exists(JOURNAL)
+        return storage
+
+    def exists(self, name: str) -> bool:
+        """Whether there is something called `name`."""
+        system, path = _opened(self.uri)
+        try:
+            return bool(system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound)
+        except OSError as exc:
+            raise StudyError(f"--storage {self.uri} cannot be reached: {exc}") from exc
+
+    def put(self, source: Path, name: str) -> None:
+        """Copies a file there. A reader sees the old one or the new one, never a part.
+
+        Raises:
+            OSError: it could not be written, also after some tries.
+        """
+        system, path = _opened(self.uri)
+        target = f"{path}/{name}"
+        for pause in (*PAUSES, None):
+            try:
+                _copy(source, system, target)
+                return
+            except OSError:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+
+    def get(self, name: str, target: Path) -> bool:
+        """Copies a file, or a folder with all that is in it, from there; whether there was one."""
+        system, path = _opened(self.uri)
+        source = f"{path}/{name}"
+        kind = system.get_file_info(source).type
+        if kind == fs.FileType.NotFound:
+            return False
+        # pyarrow makes the folders of a folder that it copies, but not of a file.
+        (target if kind == fs.FileType.Directory else target.parent).mkdir(parents=True, exist_ok=True)
+        fs.copy_files(
+            source, str(target), source_filesystem=system, destination_filesystem=fs.LocalFileSystem()
+        )
+        return True
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None where there is none."""
+        system, path = _opened(self.uri)
+        try:
+            with system.open_input_stream(f"{path}/{name}") as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            return None
+
+    def remove(self, name: str) -> None:
+        """Deletes a file. Raises OSError."""
+        system, path = _opened(self.uri)
+        system.delete_file(f"{path}/{name}")
+
+    def put_study(self, folder: Path) -> None:
+        """Copies everything but the trials, which the slots bring themselves. Raises StudyError, OSError."""
+        self.put_journal(folder)
+        for file in folder.rglob("*"):
+            name = file.relative_to(folder)
+            if file.is_file() and name.parts[0] != TRIALS and name.name not in (JOURNAL, ".lock"):
+                self.put(file, str(name))
+
+    def put_journal(self, folder: Path) -> None:
+        """Copies the journal.
+
+        Raises:
+            OSError: it could not be written.
+            StudyError: another process has written there meanwhile.
+        """
+        there = self.read(JOURNAL)
+        if there is not None and not (folder / JOURNAL).read_bytes().startswith(there):
+            raise _two_writers(self.uri, folder)
+        self.put(folder / JOURNAL, JOURNAL)
+
+    def get_study(self, folder: Path) -> None:
+        """Makes `folder` the study as it stands there, where it is further on there than here.
+
+        Raises:
+            StudyError: there is no such study in either place, or it went on in both.
+        """
+        there = self.read(JOURNAL)
+        here = (folder / JOURNAL).read_bytes() if (folder / JOURNAL).exists() else None
+        if there is None and here is None:
+            raise StudyError(f"there is no study at {self.uri}. Look at --name and --storage.")
+        if there is None or (here is not None and here.startswith(there)):
+            return
+        if here is not None and not there.startswith(here):
+            raise _two_writers(self.uri, folder)
+        system, path = _opened(self.uri)
+        for entry in system.get_file_info(fs.FileSelector(path)):
+            if entry.base_name != TRIALS:
+                self.get(entry.base_name, folder / entry.base_name)
+        (folder / TRIALS).mkdir(exist_ok=True)
+
+
+class Mirror:
+    """Keeps a folder of a study up to date there; what has not changed is not sent again."""
+
+    def __init__(self, storage: Storage, folder: Path, name: str) -> None:
+        self.storage, self.folder, self.name = storage, folder, name
+        self._sent: dict[Path, int] = {}
+
+    def push(self) -> None:
+        """Copies what is new. Raises OSError."""
+        for file in sorted(self.folder.rglob("*")):
+            if file.is_file() and self._sent.get(file) != (now := file.stat().st_mtime_ns):
+                self.storage.put(file, f"{self.name}/{file.relative_to(self.folder)}")
+                self._sent[file] = now
+
+
+@lru_cache(maxsize=8)
+def _opened(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system, and the path in it. Raises StudyError."""
+    try:
+        if "://" not in uri:
+            return fs.LocalFileSystem(), uri
+        system, path = fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError) as exc:
+        raise StudyError(f"--storage {uri} cannot be used: {exc}. Give s3://BUCKET/PATH, or a path.") from exc
+    return system, path
+
+
+def _copy(source: Path, system: fs.FileSystem, target: str) -> None:
+    if isinstance(system, fs.LocalFileSystem):
+        place = Path(target)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_name(f".{place.name}.partial")
+        shutil.copyfile(source, partial)
+        partial.replace(place)
+    else:
+        # An object appears when it is whole.
+        fs.copy_files(
+            str(source), target, source_filesystem=fs.LocalFileSystem(), destination_filesystem=system
+        )
+
+
+def _two_writers(uri: str, folder: Path) -> StudyError:
+    return StudyError(
+        f"the study went on both in {folder} and at {uri}. Move one of the two away, and resume the other."
+    )
