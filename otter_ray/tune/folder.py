@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,13 +41,18 @@ class StudyFolder:
         return self.path / "trials" / f"{number:04d}"
 
 
+def new_name() -> str:
+    """A study's name where none is given: the date and time."""
+    return datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
 def create_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
     """Makes the folder of a new study; its name is the date and time by default.
 
     Raises:
         StudyError: the name exists, or nothing can be written there.
     """
-    name = name or datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = name or new_name()
     folder = StudyFolder((runs / config / name).absolute())
     try:
         folder.path.mkdir(parents=True)
@@ -87,18 +91,17 @@ def kept_folder(
     Raises:
         StudyError: the new name is taken, there is no such study to resume, or it went on in both places.
     """
-    if not resume:
-        folder = create_folder(runs, config, name)
-        storage = Storage.of(place, config, folder.name)
-        if not storage.exists(JOURNAL):
-            return folder, storage
-        shutil.rmtree(folder.path)
-        raise StudyError(f"study {name!r} exists at {storage.uri}. Go on from where it was with --resume.")
-    if name is None:
+    if resume and name is None:
         raise StudyError("--resume with --storage wants the study's --name.")
-    folder, storage = StudyFolder((runs / config / name).absolute()), Storage.of(place, config, name)
-    storage.get_study(folder.path)
-    return folder, storage
+    name = name or new_name()
+    storage = Storage.of(place, config, name)
+    if resume:
+        folder = StudyFolder((runs / config / name).absolute())
+        storage.get_study(folder.path)
+        return folder, storage
+    if storage.exists(JOURNAL):
+        raise StudyError(f"study {name!r} exists at {storage.uri}. Go on from where it was with --resume.")
+    return create_folder(runs, config, name), storage
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def _look(folder: str, storage: Storage | None, word: str) -> str | None:
                 storage.put(Path(file.name), own)
             storage.remove(own)
             found = (storage.read(PROBE) or b"").decode()
-    except OSError as exc:
+    except (OSError, StudyError) as exc:
         return f"{type(exc).__name__}: {exc}"
     return None if found == word else "another folder of that name"
 

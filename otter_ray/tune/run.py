@@ -193,9 +193,9 @@ def export_winner(search: Search) -> Outcome:
     rejected: list[str] = []
     for row in rank(rows, search.space.study.mode):
         trial = folder.trial(row.number)
+        if search.storage is not None:
+            search.storage.get(f"{TRIALS}/{trial.name}", trial)
         try:
-            if search.storage is not None:
-                search.storage.get(f"{TRIALS}/{trial.name}", trial)
             exported = export_checkpoint(trial / "checkpoints" / "best.ckpt", folder.path)
         except OtterError as exc:
             rejected.append(f"trial {row.number} ({row.value:.4f}) failed the gate: {exc}")

@@ -49,6 +49,7 @@ def ray_session(address: str | None, project: str | None = None) -> Iterator[str
     for key, value in {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}.items():
         os.environ.setdefault(key, value)
     import ray
+    from ray.exceptions import RuntimeEnvSetupError
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
@@ -66,7 +67,7 @@ def ray_session(address: str | None, project: str | None = None) -> Iterator[str
         options |= {"address": found, "runtime_env": runtime_env}
     try:
         context = ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as exc:
+    except (ConnectionError, RuntimeError, ValueError, RuntimeEnvSetupError) as exc:
         raise StudyError(f"no Ray can be used at {address or 'this machine'}: {exc}") from exc
     try:
         yield _dashboard(context.dashboard_url)

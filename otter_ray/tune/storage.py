@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,12 +57,10 @@ class Storage:
         return storage
 
     def exists(self, name: str) -> bool:
-        """Whether there is something called `name`."""
+        """Whether there is something called `name`. Raises StudyError."""
         system, path = _opened(self.uri)
-        try:
+        with _told(self.uri):
             return bool(system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound)
-        except OSError as exc:
-            raise StudyError(f"--storage {self.uri} cannot be reached: {exc}") from exc
 
     def put(self, source: Path, name: str) -> None:
         """Copies a file there. A reader sees the old one or the new one, never a part.
@@ -80,27 +80,31 @@ class Storage:
                 time.sleep(pause)
 
     def get(self, name: str, target: Path) -> bool:
-        """Copies a file, or a folder with all that is in it, from there; whether there was one."""
+        """Copies a file, or a folder with all that is in it, from there; whether there was one.
+
+        Raises:
+            StudyError: it cannot be read.
+        """
         system, path = _opened(self.uri)
-        source = f"{path}/{name}"
-        kind = system.get_file_info(source).type
-        if kind == fs.FileType.NotFound:
-            return False
-        # pyarrow makes the folders of a folder that it copies, but not of a file.
-        (target if kind == fs.FileType.Directory else target.parent).mkdir(parents=True, exist_ok=True)
-        fs.copy_files(
-            source, str(target), source_filesystem=system, destination_filesystem=fs.LocalFileSystem()
-        )
-        return True
+        source, local = f"{path}/{name}", fs.LocalFileSystem()
+        with _told(self.uri):
+            kind = system.get_file_info(source).type
+            if kind == fs.FileType.NotFound:
+                return False
+            # pyarrow makes the folders of a folder that it copies, but not of a file.
+            (target if kind == fs.FileType.Directory else target.parent).mkdir(parents=True, exist_ok=True)
+            fs.copy_files(source, str(target), source_filesystem=system, destination_filesystem=local)
+            return True
 
     def read(self, name: str) -> bytes | None:
-        """What a file holds; None where there is none."""
+        """What a file holds; None where there is none. Raises StudyError."""
         system, path = _opened(self.uri)
-        try:
-            with system.open_input_stream(f"{path}/{name}") as file:
-                return bytes(file.read())
-        except FileNotFoundError:
-            return None
+        with _told(self.uri):
+            try:
+                with system.open_input_stream(f"{path}/{name}") as file:
+                    return bytes(file.read())
+            except FileNotFoundError:
+                return None
 
     def remove(self, name: str) -> None:
         """Deletes a file. Raises OSError."""
@@ -112,7 +116,9 @@ class Storage:
         self.put_journal(folder)
         for file in folder.rglob("*"):
             name = file.relative_to(folder)
-            if file.is_file() and name.parts[0] != TRIALS and name.name not in (JOURNAL, ".lock"):
+            # The journal went first; what is left of its name are locks, which would lock a later head out.
+            own = name.parts[0] != TRIALS and not name.name.startswith((JOURNAL, ".lock"))
+            if own and file.is_file():
                 self.put(file, str(name))
 
     def put_journal(self, folder: Path) -> None:
@@ -142,7 +148,9 @@ class Storage:
         if here is not None and not there.startswith(here):
             raise _two_writers(self.uri, folder)
         system, path = _opened(self.uri)
-        for entry in system.get_file_info(fs.FileSelector(path)):
+        with _told(self.uri):
+            entries = system.get_file_info(fs.FileSelector(path))
+        for entry in entries:
             if entry.base_name != TRIALS:
                 self.get(entry.base_name, folder / entry.base_name)
         (folder / TRIALS).mkdir(exist_ok=True)
@@ -173,6 +181,14 @@ def _opened(uri: str) -> tuple[fs.FileSystem, str]:
     except (OSError, ValueError) as exc:
         raise StudyError(f"--storage {uri} cannot be used: {exc}. Give s3://BUCKET/PATH, or a path.") from exc
     return system, path
+
+
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StudyError(f"--storage {uri} cannot be read: {exc}") from exc
 
 
 def _copy(source: Path, system: fs.FileSystem, target: str) -> None:
