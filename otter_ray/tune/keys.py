@@ -10,8 +10,9 @@ NUMBER, VALUES = "number", "values"
 BASE: dict[str, Any] = {}
 # Reported by a trial: epochs done, from 1; why it failed; the prefix of everything that was logged.
 EPOCH, ERROR, METRICS = "epoch", "error", "metrics/"
-# Reported by a trial with a worker group: its placement group, which outlives a slot that Tune ends.
-GROUP = "group"
+# Reported by a trial with a worker group: its placement group and its Ray Train run, whose requests to the
+# autoscaler are known by it. Both outlive a slot that Tune ends.
+GROUP, RUN = "group", "run"
 # The error of a trial that was broken off and waits to be run again.
 INTERRUPTED = "interrupted"
 # Reported by a trial on a GPU: bytes that torch held at most, and that the GPU has.

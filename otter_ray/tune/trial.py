@@ -202,7 +202,8 @@ def _launch_here(part: _Part) -> None:
 def _launch_group(part: _Part) -> None:
     from ray import train, tune
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
+
+    from otter_ray.tune.groups import GroupReporter
 
     setup = part.setup
     # Nothing is read back from here: a run keeps its own checkpoints.
@@ -216,7 +217,7 @@ def _launch_group(part: _Part) -> None:
             ),
             # NCCL refuses two processes on one GPU; gloo does not.
             torch_config=TorchConfig(backend="nccl" if setup.gpus >= 1 else "gloo"),
-            run_config=train.RunConfig(name=name, storage_path=scratch, callbacks=[TuneReportCallback()]),
+            run_config=train.RunConfig(name=name, storage_path=scratch, callbacks=[GroupReporter()]),
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,7 +1,11 @@
 """Trials of several workers: a real worker group of Ray Train, DDP by gloo."""
 
+import json
+
+import ray
 import yaml
 from optuna.trial import TrialState
+from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
 
 from otter_ray.config import load_space
 from otter_ray.tune.folder import StudyFolder, open_study
@@ -16,10 +20,11 @@ SPACE = {
 }
 
 
-def test_a_study_of_two_workers_a_trial(tune, tiny_sets, tmp_path):
+def test_a_study_of_two_workers_a_trial(tune, ray_with, tiny_sets, tmp_path):
     """On two CPUs: the second trial can only start once the first one's group is gone."""
+    address = ray_with("disabled")
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(SPACE))
-    arguments = [*tiny_sets, "--space", tmp_path / "two.yaml", "--name", "g"]
+    arguments = [*tiny_sets, "--space", tmp_path / "two.yaml", "--name", "g", "--address", address]
     code, output = tune("demo", *arguments, folder=tmp_path).end()
     assert code == 0, output
     assert "gate passed" in output
@@ -30,3 +35,10 @@ def test_a_study_of_two_workers_a_trial(tune, tiny_sets, tmp_path):
     assert list(ended[0].intermediate_values) == [1, 2]
     for trial in ended:
         assert (folder.trial(trial.number) / "log.1.txt").is_file()
+    assert asked_of_the_autoscaler(address) == []
+
+
+def asked_of_the_autoscaler(address):
+    """What it is to have room for, whether it is used or not."""
+    gcs = ray._raylet.GcsClient(address=address)
+    return json.loads(gcs.internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL, None))
