@@ -31,9 +31,10 @@ class _Recorded:
         if ERROR in result:
             return str(TrialScheduler.STOP)
         decision = self.decide(trial, result)
-        if decision == TrialScheduler.STOP and result[EPOCH] < self.max_epochs:
-            if trial.config[VALUES] == BASE:
-                return str(TrialScheduler.CONTINUE)
+        # After the last epoch a trial ends by itself: ended by Tune, its Train run would be an aborted one.
+        if result[EPOCH] >= self.max_epochs or trial.config[VALUES] == BASE:
+            return str(TrialScheduler.CONTINUE)
+        if decision == TrialScheduler.STOP:
             self.bridge.mark_pruned(trial.trial_id)
         return decision
 

@@ -31,6 +31,8 @@ TUNE_ENVIRONMENT = {
 SLOT_ENVIRONMENT = {
     # A slot without a share of a GPU is to see none: Ray leaves them all visible otherwise.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    # A trial with a worker group is one of the dashboard's Train runs.
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 CACHE = "OTTER_RAY_CACHE"

@@ -96,7 +96,9 @@ def searched(tune, tiny_sets, tmp_path_factory):
 
 A_RAY = """
 import ray, sys
-context = ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=10**8)
+context = ray.init(
+    address="local", num_cpus=2, object_store_memory=10**8, include_dashboard=True, dashboard_port=0
+)
 print(context.address_info["gcs_address"], flush=True)
 sys.stdin.readline()
 """

@@ -1,11 +1,16 @@
 """Trials of several workers: a real worker group of Ray Train, DDP by gloo."""
 
 import json
+from urllib.request import urlopen
 
 import ray
 import yaml
 from optuna.trial import TrialState
-from ray._private.ray_constants import AUTOSCALER_RESOURCE_REQUEST_CHANNEL
+from ray._private.ray_constants import (
+    AUTOSCALER_RESOURCE_REQUEST_CHANNEL,
+    DASHBOARD_ADDRESS,
+    KV_NAMESPACE_DASHBOARD,
+)
 
 from otter_ray.config import load_space
 from otter_ray.tune.folder import StudyFolder, open_study
@@ -35,10 +40,11 @@ def test_a_study_of_two_workers_a_trial(tune, ray_with, tiny_sets, tmp_path):
     assert list(ended[0].intermediate_values) == [1, 2]
     for trial in ended:
         assert (folder.trial(trial.number) / "log.1.txt").is_file()
-    assert asked_of_the_autoscaler(address) == []
-
-
-def asked_of_the_autoscaler(address):
-    """What it is to have room for, whether it is used or not."""
     gcs = ray._raylet.GcsClient(address=address)
-    return json.loads(gcs.internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL, None))
+    assert json.loads(gcs.internal_kv_get(AUTOSCALER_RESOURCE_REQUEST_CHANNEL, None)) == []
+    dashboard = gcs.internal_kv_get(DASHBOARD_ADDRESS.encode(), KV_NAMESPACE_DASHBOARD).decode()
+    with urlopen(f"http://{dashboard}/api/train/v2/runs/v1") as answer:
+        runs = {run["name"].rsplit("-", 1)[0]: run["status"] for run in json.load(answer)["train_runs"]}
+    for trial in ended:
+        finished = runs[f"demo-{trial.number:04d}"] == "FINISHED"
+        assert finished == (trial.state == TrialState.COMPLETE)
