@@ -12,7 +12,7 @@ endif
 # Without bytecode every worker compiles torch, ray and timm again: 21 s of imports instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test check bench pins clean
+.PHONY: setup demo test chaos check bench pins clean
 
 setup: $(VENV)/.ready
 
@@ -21,6 +21,10 @@ demo: setup
 
 test: check
 	$(BIN)/python -m pytest
+
+# `make test` kills a little; this kills for half an hour.
+chaos: setup
+	OTTER_RAY_CHAOS=full $(BIN)/python -m pytest -m chaos
 
 check: setup
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from rich.console import Console
 from otter_ray.config import StudyOptions, load_config, load_space
 from otter_ray.tune.cluster import living
 from otter_ray.tune.dry_run import plan_for
+from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder
 from otter_ray.tune.run import Search, run_trainable
 from otter_ray.tune.session import ray_session
@@ -61,6 +62,7 @@ def _search(trials: int, seconds: float) -> tuple[int, float]:
     space = dataclasses.replace(load_space("demo"), study=options)
     plan = plan_for(config, space, [member.node for member in living()], [])
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+    enqueue_first(study, config, space)
     search = Search(config, space, StudyFolder(Path("nodes")), study)
     started = time.perf_counter()
     run_trainable(partial(sleeper, seconds), search, plan, Console(file=io.StringIO()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from otter_ray.errors import OtterError
+from otter_ray.errors import OtterError, is_full
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ def plain_console() -> Console:
 
 @contextmanager
 def honest_exit() -> Iterator[None]:
-    """A user's mistake: its message and exit code 2. Ctrl-C: exit code 130. A bug: its traceback.
+    """A user's mistake, a full disk: its message and exit code 2. Ctrl-C: 130. A bug: its traceback.
 
     Our own warnings are for users, too: without the line of code that gave them.
     """
@@ -48,6 +48,11 @@ def honest_exit() -> Iterator[None]:
             yield
     except OtterError as exc:
         print(f"error: {exc}" if "\n" not in str(exc) else f"errors:\n{exc}", file=sys.stderr)
+        raise typer.Exit(USER_ERROR) from exc
+    except OSError as exc:
+        if not is_full(exc):
+            raise
+        print(f"error: {exc}. Make room, and give the same command again.", file=sys.stderr)
         raise typer.Exit(USER_ERROR) from exc
     except (KeyboardInterrupt, click.Abort) as exc:
         print("interrupted", file=sys.stderr)

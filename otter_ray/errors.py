@@ -13,6 +13,7 @@ A command prints the message, no traceback, and exits with 2.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -52,7 +53,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        return ": ".join(part for part in (place, self.key, self.message) if part)
+        text = ": ".join(part for part in (place, self.key, self.message) if part)
+        # Names of files and arguments may hold bytes that are no text; a terminal takes text alone.
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ConfigError(OtterError):
@@ -73,3 +76,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if not near and len(word) > 2:
         near = [name for name in names if name.startswith(word.lower())][:3]
     return f" Did you mean {' or '.join(repr(names[name]) for name in near)}?" if near else ""
+
+
+def is_full(exc: BaseException | None) -> bool:
+    """Whether an error comes from a full disk or a used-up quota."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import pytest
+from commands import Command
 
-from otter_ray.config import Config, load_config
+from otter_ray.config import Config, Space, StudyOptions, load_config, load_space
 
 SIZE = 32
 # Little training at a high BatchNorm momentum: what the evaluation mode sees is not the initial state.
@@ -32,6 +36,9 @@ TINY = {
     "dataset.valid_options.options.held_out": 4,
     "dataset.valid_options.options.captures": 6,
     "dataset.valid_options.options.strength": 0.1,
+    "dataset.test_options.options.drawn": 40,
+    "dataset.test_options.options.held_out": 5,
+    "dataset.test_options.options.captures": 4,
 }
 
 
@@ -60,7 +67,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Config:
-    """The demo at 32 pixels: 8 steps an epoch, 24 validation images."""
+    """The demo at 32 pixels: 8 steps an epoch, 24 validation images, 20 to test with."""
     return load_config("demo").with_values(TINY)
 
 
@@ -91,6 +98,34 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(line, capture_output=True, text=True, preexec_fn=pin, check=False)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tune(session_cache: Path) -> Iterator[Callable[..., Command]]:
+    """Starts studies, and leaves none of them behind."""
+    started = []
+
+    def start(*arguments: object, folder: Path) -> Command:
+        study = Command(arguments, folder)
+        started.append(study)
+        return study
+
+    yield start
+    for study in started:
+        if study.process.poll() is None:
+            os.killpg(study.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def demo() -> tuple[Config, Space]:
+    """The demo with a cut after epochs 1 and 3, whatever the shipped space says."""
+    cuts = StudyOptions(scheduler={"name": "ASHA", "options": {"grace_period": 1, "reduction_factor": 3}})
+    return load_config("demo"), dataclasses.replace(load_space("demo"), study=cuts)
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
 
 
 LINUX = hasattr(os, "sched_setaffinity")

@@ -1,6 +1,7 @@
 """Configs and search spaces: YAML in, checked data out. Imports neither torch, ray nor optuna."""
 
-from otter_ray.config.dump import to_yaml
+from otter_ray.config.constraint import FIGURES, Constraint
+from otter_ray.config.dump import space_to_yaml, to_yaml
 from otter_ray.config.lookup import find_config, find_space
 from otter_ray.config.model import Config, load_config
 from otter_ray.config.parameter import Parameter
@@ -12,8 +13,10 @@ from otter_ray.config.space_file import load_space
 from otter_ray.config.study import StudyOptions
 
 __all__ = [
+    "FIGURES",
     "Component",
     "Config",
+    "Constraint",
     "LrScheduler",
     "Parameter",
     "Space",
@@ -24,5 +27,6 @@ __all__ = [
     "load_config",
     "load_space",
     "redacted",
+    "space_to_yaml",
     "to_yaml",
 ]

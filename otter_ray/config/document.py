@@ -10,12 +10,11 @@ from typing import Any, NoReturn
 
 import yaml
 
-from otter_ray.config.paths import KeyPath
+from otter_ray.config.paths import MAX_DEPTH, KeyPath, dotted, is_whole
 from otter_ray.errors import ConfigError, Problem
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 50_000  # after aliases are expanded: a config has some hundred
-MAX_DEPTH = 40
 MAX_INT = 2**63
 FLOAT = "tag:yaml.org,2002:float"
 # PyYAML follows YAML 1.1, where a float needs a dot and its exponent a sign: 1e-3 would be text.
@@ -41,7 +40,7 @@ class Origin:
     def problem(self, path: KeyPath, message: str) -> Problem:
         """A Problem at `path`; where it was not written, at the nearest key below or above it that was."""
         place = self._place(path)
-        return Problem(".".join(path), message, place.file, place.line)
+        return Problem(dotted(path), message, place.file, place.line)
 
     def _place(self, path: KeyPath) -> Place:
         below = (key for key in self.places if key[: len(path)] == path)
@@ -94,8 +93,9 @@ def _parse(text: str, file: str, name: str) -> tuple[Any, Origin]:
         message = f"is not YAML: {exc.problem}. Mend the line, or quote the text."
         raise ConfigError([Problem("", message, file, line)]) from exc
     except (yaml.YAMLError, ValueError, OverflowError) as exc:
+        line = text.count("\n", 0, getattr(exc, "position", 0)) + 1
         reason = str(exc).splitlines()[0]
-        raise ConfigError([Problem("", f"is not YAML: {reason}.", file, 1)]) from exc
+        raise ConfigError([Problem("", f"is not YAML: {reason}.", file, line)]) from exc
     except RecursionError as exc:
         raise ConfigError([Problem("", "is nested too deeply. Make it flatter.", file, 1)]) from exc
     data = None if node is None else reader.value(node, ())
@@ -169,12 +169,12 @@ class _Reader:
         return pairs
 
     def _key(self, node: yaml.Node, path: KeyPath) -> str:
-        key = self._scalar(node, path) if isinstance(node, yaml.ScalarNode) else None
+        written = str(node.value) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+        key = self._scalar(node, (*path, written)) if isinstance(node, yaml.ScalarNode) else None
         if isinstance(key, str) or type(key) is int:
             return str(key)
-        written = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
-        self._report(node, path, f"{written} is not usable as a key. Write text, in quotes if need be.")
-        return str(written)
+        self._report(node, (*path, written), "is not usable as a key. Write text, in quotes if need be.")
+        return written
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
         kind = node.tag.rpartition(":")[2]
@@ -183,13 +183,13 @@ class _Reader:
             return self._report(node, path, f"has the tag {node.tag}, which a config cannot use. Remove it.")
         try:
             value = read(node)
-        except (ValueError, KeyError, IndexError):
+        except (ArithmeticError, ValueError, LookupError):
             return self._report(
                 node, path, f"{node.value[:40]!r} is not a usable {kind}. Quote it if it is text."
             )
         if _too_large(value, node.value):
             return self._report(node, path, f"{node.value[:40]} is too large. Quote it if it is text.")
-        if isinstance(value, str) and not _encodable(value):
+        if isinstance(value, str) and not is_whole(value):
             return self._report(node, path, "holds half a character (a surrogate). Write it whole.")
         return value
 
@@ -202,10 +202,10 @@ class _Reader:
 
     def _report(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         line = node.start_mark.line + 1
-        self.problems.append(Problem(".".join(path), message, self.origin.file, line))
+        self.problems.append(Problem(dotted(path), message, self.origin.file, line))
 
     def _stop(self, node: yaml.Node, path: KeyPath, message: str) -> NoReturn:
-        self._report(node, path[:3], message)
+        self._report(node, path[:5], message)  # enough to find it; a path may have 40 parts
         raise ConfigError(self.problems)
 
 
@@ -213,7 +213,3 @@ def _too_large(value: Any, written: str) -> bool:
     if isinstance(value, float):
         return math.isinf(value) and "inf" not in written.lower()
     return isinstance(value, int) and abs(value) >= MAX_INT
-
-
-def _encodable(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -8,6 +8,7 @@ import yaml
 
 from otter_ray.config.document import EXPONENT, FLOAT
 from otter_ray.config.model import Config
+from otter_ray.config.space import Space
 
 INLINE_ITEMS = 8
 
@@ -37,6 +38,11 @@ _Dumper.add_implicit_resolver(FLOAT, EXPONENT, list("-+.0123456789"))
 def to_yaml(config: Config) -> str:
     """The config as YAML, sections in their order, defaults written out; `load_config` reads it back."""
     return to_text(config.to_dict())
+
+
+def space_to_yaml(space: Space) -> str:
+    """The search space as YAML; `load_space` reads it back."""
+    return to_text(space.to_dict())
 
 
 def to_text(data: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 
 from otter_ray.config.document import Origin, Place, read_document, read_value
 from otter_ray.config.lookup import find_config
-from otter_ray.config.paths import KeyPath, assign, overlap, plain, read, split
+from otter_ray.config.paths import KeyPath, assign, dotted, overlap, plain, read, split
 from otter_ray.config.rules import Flaw, validate
 from otter_ray.config.schema import Sections
 from otter_ray.config.secrets import secrets_in
@@ -126,13 +126,14 @@ def _parsed(sets: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
     problems: list[Problem] = []
     for text in sets:
         key, equals, value = text.partition("=")
+        key = key.strip()
         if not equals:
-            problems.append(Problem(key, "has no value. Write key=value.", SET))
+            problems.append(Problem(dotted((key,)), "has no value. Write key=value.", SET))
             continue
         try:
-            values[key.strip()] = read_value(value, SET)
+            values[key] = read_value(value, SET)
         except ConfigError as exc:
-            problems += [Problem(key, problem.message, SET) for problem in exc.problems]
+            problems += [Problem(dotted((key,)), problem.message, SET) for problem in exc.problems]
     return values, problems
 
 
@@ -145,9 +146,9 @@ def _assigned(
     for key, value in values.items():
         try:
             path = split(key)
-            assign(data, path, plain(value))
+            assign(data, path, plain(value, len(path)))
         except (LookupError, TypeError) as exc:
-            problems.append(Problem(key, f"cannot be set: {exc.args[0]}", place.file))
+            problems.append(Problem(dotted((key,)), f"cannot be set: {exc.args[0]}", place.file))
         else:
             origin = origin.with_place(path, place)
     return data, origin, problems

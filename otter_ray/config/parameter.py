@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from otter_ray.config.rules import ScalarValue
 from otter_ray.errors import Problem
@@ -65,11 +65,29 @@ class Parameter:
         targets = "" if self.keys == (self.name,) or self.when else f" -> {', '.join(self.keys)}"
         return f"{self.name}: {text}{f' when {conditions}' if conditions else ''}{targets}"
 
+    @property
+    def is_alternative(self) -> bool:
+        """Whether it is one of several, under conditions, that stand under the same key."""
+        return bool(self.when) and self.name.endswith(f"[{label(self.when)}]")
+
+    @property
+    def entry(self) -> tuple[str, dict[str, Any]]:
+        """The key under which it stands in a file, and what stands there."""
+        key = self.name.removesuffix(f"[{label(self.when)}]") if self.is_alternative else self.name
+        fields = {
+            name: getattr(self, name) for name in ("low", "high", "step") if getattr(self, name) is not None
+        }
+        fields |= {"log": True} if self.log else {}
+        fields |= {"choices": list(self.choices)} if self.choices else {}
+        fields |= {"sets": list(self.keys)} if self.keys != (key,) else {}
+        fields |= {"when": {asked: list(values) for asked, values in self.when.items()}} if self.when else {}
+        return key, {"type": self.type, **fields}
+
     def suggest(self, trial: Trial) -> ScalarValue:
         """The trial's value."""
         if self.type == "categorical":
             return trial.suggest_categorical(self.name, self.choices)
-        low, high = self._range()
+        low, high = self.bounds()
         if self.type == "int":
             step = 1 if self.step is None else int(self.step)
             return trial.suggest_int(self.name, int(low), int(high), step=step, log=self.log)
@@ -81,25 +99,29 @@ class Parameter:
             return any(same(value, choice) for choice in self.choices)
         if isinstance(value, bool) or not isinstance(value, int if self.type == "int" else int | float):
             return False
-        low, high = self._range()
+        low, high = self.bounds()
         return low <= value <= high and self._on_grid(value)
+
+    def covers(self, other: Parameter) -> bool:
+        """Whether it exists wherever `other` does, and could have each value that `other` could."""
+        alike = ("name", "keys", "type", "step", "log")
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in alike)
+            and all(map(self.contains, other.corners()))
+            and all(
+                key in other.when and all(any(same(a, b) for b in values) for a in other.when[key])
+                for key, values in self.when.items()
+            )
+        )
 
     def corners(self) -> list[ScalarValue]:
         """Low and high, or every choice."""
         if self.type == "categorical":
             return list(self.choices)
-        low, high = self._range()
+        low, high = self.bounds()
         return [low] if low == high else [low, high]
 
-    def answers_to(self, key: str) -> bool:
-        """Whether a condition on `key` means this parameter."""
-        return key in self.keys or key == self.name
-
-    def problem(self, message: str) -> Problem:
-        """A Problem at the parameter's line."""
-        return Problem(self.name, message, self.file, self.line)
-
-    def _range(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:
         """Low, and the highest value that a whole number of steps reaches."""
         assert self.low is not None
         assert self.high is not None
@@ -109,11 +131,24 @@ class Parameter:
         top = low + (high - low) // step * step
         return self.low, int(top) if self.type == "int" else float(top)
 
+    def answers_to(self, key: str) -> bool:
+        """Whether a condition on `key` means this parameter."""
+        return key in self.keys or key == self.name
+
+    def problem(self, message: str) -> Problem:
+        """A Problem at the parameter's line."""
+        return Problem(self.name, message, self.file, self.line)
+
     def _on_grid(self, value: float) -> bool:
         if self.step is None:
             return True
         steps = (Decimal(str(value)) - Decimal(str(self.low))) / Decimal(str(self.step))
         return abs(steps - round(steps)) < Decimal("1e-8")
+
+
+def label(when: Mapping[str, Sequence[ScalarValue]]) -> str:
+    """What tells apart the alternatives under one key: `CosFace`, `1|2,true`."""
+    return ",".join("|".join(str(value) for value in values) for values in when.values())
 
 
 def same(one: object, other: object) -> bool:

@@ -5,14 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 KeyPath = tuple[str, ...]
+MAX_DEPTH = 40  # of a value in a file; recursion must end in a message, too
 
 
 def split(key: str) -> KeyPath:
-    """The parts of a dotted key. Raises LookupError when one is empty."""
+    """The parts of a dotted key. Raises LookupError when one is empty or not whole text."""
     parts = tuple(key.split("."))
     if not all(parts):
         raise LookupError(f"{key!r} has an empty part. Write a key such as optimizer.options.lr.")
+    if not is_whole(key):
+        raise LookupError(f"{key!r} holds half a character (a surrogate). Write it whole.")
     return parts
+
+
+def dotted(path: KeyPath) -> str:
+    """The key of a path, for messages: an empty part is seen."""
+    return ".".join(part or "''" for part in path)
+
+
+def is_whole(text: str) -> bool:
+    """Whether no half of a character (a surrogate) is in `text`: it can be written as UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def overlap(one: str, other: str) -> bool:
@@ -45,17 +58,20 @@ def assign(data: dict[str, Any], path: KeyPath, value: Any) -> None:
         node[int(path[-1])] = value
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:
     """A deep copy of dict, list, str, int, float, bool and None. Tuples become lists, keys text.
 
-    Raises TypeError for anything that YAML cannot hold.
+    Raises TypeError for anything that YAML cannot hold, and below MAX_DEPTH levels, `depth` of which
+    are already above `value`.
     """
+    if depth > MAX_DEPTH:
+        raise TypeError(f"nested deeper than {MAX_DEPTH} levels. Make it flatter.")
     if value is None:
         return None
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, depth + 1) for item in value]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)

@@ -119,7 +119,7 @@ def shown(value: Any) -> str:
 
 
 def _flaw(model: type[BaseModel], error: ErrorDetails) -> Flaw:
-    path = tuple(str(part) for part in error["loc"] if part != "[key]")
+    path = tuple(str(part) for part in error["loc"])
     return path, _message(model, path, error)
 
 

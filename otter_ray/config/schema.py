@@ -123,10 +123,11 @@ class Onnx(Section):
 
 
 class Dataset(Section):
-    """The documents to train on and to validate with."""
+    """The documents to train on, to validate with, and to test what is exported on."""
 
     train_options: Component
     valid_options: Component
+    test_options: Component | None = None  # neither trained on nor selected on; absent: no test
 
 
 class _LoaderOptions(TypedDict, total=False):

@@ -9,6 +9,7 @@ from typing import Any
 from otter_ray.config.document import Origin
 from otter_ray.config.model import Config
 from otter_ray.config.parameter import Parameter, Trial, same
+from otter_ray.config.paths import overlap
 from otter_ray.config.study import StudyOptions
 from otter_ray.errors import Problem
 
@@ -69,18 +70,50 @@ class Space:
             for corner in _corners(free):
                 yield {**chosen, **corner}
 
+    def combinations(self, config: Config, sections: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Dotted values: every combination of the categoricals that set something in one of the sections.
+
+        And of those that conditions depend on; other parameters are as in the base config.
+        """
+        controls = self._controls()
+        chosen = [
+            p
+            for p in self.parameters
+            if p in controls
+            or (p.type == "categorical" and any(overlap(k, s) for k in p.keys for s in sections))
+        ]
+        return map(by_key, self._combinations(chosen, {}, config))
+
+    def allows(self, name: str, value: object) -> bool:
+        """Whether there is a parameter of that name that could have the value."""
+        return any(parameter.name == name and parameter.contains(value) for parameter in self.parameters)
+
     def problem(self, key: str, message: str) -> Problem:
         """A Problem at a dotted key of the space's file, such as `study.metric`."""
         return self.origin.problem(tuple(key.split(".")), message)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a study must keep to be resumed: everything but the number of trials. Plain data."""
-        study = self.study.model_dump(exclude={"num_trials", "resources"})
-        return {"parameters": [str(parameter) for parameter in self.parameters], "study": study}
+        """Plain data as a space's file holds it; written down, `load_space` reads it back."""
+        written: dict[str, Any] = {}
+        for parameter in self.parameters:
+            key, entry = parameter.entry
+            if parameter.is_alternative:
+                written.setdefault(key, []).append(entry)
+            else:
+                written[key] = entry
+        return {"parameters": written, "study": self.study.model_dump()}
 
     def with_trials(self, num_trials: int) -> Space:
         """The same space with another number of trials."""
         return replace(self, study=self.study.model_copy(update={"num_trials": num_trials}))
+
+    def unconditional(self, config: Config) -> list[Parameter]:
+        """The parameters that exist whatever is chosen for the others."""
+        return [parameter for parameter in self.parameters if self._exists(parameter, {}, config)]
+
+    def conditional(self) -> list[Parameter]:
+        """The parameters that wait for what is chosen for others."""
+        return [p for p in self.parameters if any(map(self.searches, p.when))]
 
     def searches(self, key: str) -> bool:
         """Whether a condition on `key` looks at a parameter, not at the base config."""

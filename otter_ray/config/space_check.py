@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from otter_ray.config.model import Config
 from otter_ray.config.parameter import Parameter
 from otter_ray.config.paths import overlap
+from otter_ray.config.sampler_rules import sampler_problems
+from otter_ray.config.scheduler import Hyperband
 from otter_ray.config.space import Space, Values, by_key
 from otter_ray.errors import ConfigError, Problem
 
 EPOCHS = "trainer.max_epochs"
+SEED = "common.seed"
+MAX_BRANCHES = 10_000  # each is checked as a whole config: some seconds
 
 
 def check_space(space: Space, config: Config) -> list[Problem]:
@@ -21,10 +26,15 @@ def check_space(space: Space, config: Config) -> list[Problem]:
     """
     if not space.parameters:
         return [space.origin.problem(("parameters",), "is empty. Name at least one key to search.")]
+    if any(islice(space.assignments(config), MAX_BRANCHES, None)):
+        message = f"has more than {MAX_BRANCHES} branches. Give it fewer conditions or choices."
+        return [space.origin.problem(("parameters",), message)]
     return [
         *_unknown_conditions(space, config),
         *_invalid_branches(space, config),
         *_late_scheduler(space, config),
+        *sampler_problems(space, config),
+        *_finalists(space),
     ]
 
 
@@ -64,11 +74,35 @@ def _sets(parameter: Parameter, problem: Problem) -> bool:
 
 def _late_scheduler(space: Space, config: Config) -> Iterator[Problem]:
     scheduler = space.study.scheduler
-    grace = scheduler.options.grace_period
-    epochs = min(
-        by_key(values).get(EPOCHS, config.trainer.max_epochs) for values in space.assignments(config)
-    )
-    if scheduler.name == "ASHA" and grace > epochs:
-        message = f"scheduler.grace_period is {grace} but must be <= max_epochs ({epochs})."
-        path = ("study", "scheduler", "options", "grace_period")
-        yield space.origin.problem(path, f"{message} Lower it, or raise {EPOCHS}.")
+    options = scheduler.options
+    tried = [by_key(values).get(EPOCHS, config.trainer.max_epochs) for values in space.assignments(config)]
+    epochs = min((value for value in tried if type(value) is int), default=options.grace_period)
+    if scheduler.name == "none":
+        return
+    if options.grace_period > epochs:
+        message = f"scheduler.grace_period is {options.grace_period} but must be <= max_epochs ({epochs})."
+        yield _at_option(space, "grace_period", f"{message} Lower it, or raise {EPOCHS}.")
+    elif isinstance(options, Hyperband) and (last := options.first_rungs()[-1]) > epochs:
+        message = (
+            f"scheduler.brackets is {options.brackets}, and the last bracket's first rung lies at {last}"
+        )
+        rule = f"epochs but must be <= max_epochs ({epochs})"
+        yield _at_option(space, "brackets", f"{message} {rule}. Lower it, or raise {EPOCHS}.")
+
+
+def _at_option(space: Space, name: str, message: str) -> Problem:
+    return space.origin.problem(("study", "scheduler", "options", name), message)
+
+
+def _finalists(space: Space) -> Iterator[Problem]:
+    if not space.study.finalists:
+        return
+    if space.study.objectives:
+        message = "goes with one objective: finalists are ranked by a mean. Leave it or study.objectives out."
+        yield space.problem("study.finalists", message)
+    for parameter in space.parameters:
+        if SEED in parameter.keys:
+            yield parameter.problem(
+                f"searches {SEED}, over which study.finalists takes its mean. Search something else, or "
+                "leave finalists out."
+            )

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from otter_ray.config.document import Origin, read_document
 from otter_ray.config.lookup import find_space
-from otter_ray.config.parameter import Kind, Parameter
+from otter_ray.config.parameter import Kind, Parameter, label
 from otter_ray.config.paths import KeyPath
 from otter_ray.config.rules import Flag, Flaw, Names, Number, Rule, ScalarValue, Section, shown, validate
 from otter_ray.config.space import Space
@@ -19,12 +19,19 @@ from otter_ray.config.space_rules import in_order, problems_between
 from otter_ray.config.study import StudyOptions
 from otter_ray.errors import ConfigError
 
+# What is compared each with each stays few, whatever aliases expand to.
+MAX_PARAMETERS, MAX_CHOICES = 200, 1000
+MAX_STEPS = 2**53  # a float tells no more apart
 Choices = Annotated[
     list[ScalarValue],
-    Field(min_length=1),
-    Rule("a list of text, numbers, true, false or null: Optuna's categorical takes nothing else"),
+    Field(min_length=1, max_length=MAX_CHOICES),
+    Rule(
+        f"a list of 1 to {MAX_CHOICES} texts, numbers, true, false or null: "
+        "Optuna's categorical takes nothing else"
+    ),
 ]
-Condition = Annotated[ScalarValue | list[ScalarValue], Rule("a value or a list of values")]
+Allowed = Annotated[list[ScalarValue], Field(max_length=MAX_CHOICES)]
+Condition = Annotated[ScalarValue | Allowed, Rule(f"a value or a list of up to {MAX_CHOICES} values")]
 
 
 class _File(Section):
@@ -61,6 +68,9 @@ def load_space(name_or_path: str) -> Space:
     file, flaws = validate(_File, data)
     parameters: list[Parameter] = []
     entries = [*_entries(data.get("parameters"))]
+    if len(entries) > MAX_PARAMETERS:
+        message = f"has {len(entries)} entries, a search space at most {MAX_PARAMETERS}. Search fewer."
+        entries, flaws = [], [*flaws, (("parameters",), message)]
     for written in entries:
         parameter, wrong = _parameter(written, origin)
         parameters += [parameter] if parameter else []
@@ -92,7 +102,7 @@ def _parameter(written: _Written, origin: Origin) -> tuple[Parameter | None, lis
     when = {key: _listed(value) for key, value in entry.when.items()}
     place = origin.problem(written.path, "")
     return Parameter(
-        name=f"{written.key}[{_label(when)}]" if written.is_alternative else written.key,
+        name=f"{written.key}[{label(when)}]" if written.is_alternative else written.key,
         keys=tuple(entry.sets or [written.key]),
         type=entry.type,
         low=entry.low,
@@ -110,10 +120,6 @@ def _listed(value: ScalarValue | list[ScalarValue]) -> tuple[ScalarValue, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
-def _label(when: dict[str, tuple[ScalarValue, ...]]) -> str:
-    return ",".join("|".join(str(value) for value in values) for values in when.values())
-
-
 def _flaws(entry: _Entry, is_alternative: bool) -> Iterator[Flaw]:
     yield from _categorical_flaws(entry) if entry.type == "categorical" else _number_flaws(entry)
     if is_alternative and not entry.when:
@@ -128,11 +134,13 @@ def _categorical_flaws(entry: _Entry) -> Iterator[Flaw]:
         yield (field,), "does not belong to a categorical. Remove it, or make it a float or int."
     if entry.choices is None:
         yield ("choices",), "is missing. Give the list of values to choose from."
+    seen: set[ScalarValue] = set()
     for i, choice in enumerate(entry.choices or ()):
         if isinstance(choice, float) and not math.isfinite(choice):
             yield ("choices", str(i)), f"{choice} is not a finite number. Remove it."
-        if choice in (entry.choices or ())[:i]:
+        if choice in seen:
             yield ("choices", str(i)), f"{shown(choice)} stands there twice. Remove one of the two."
+        seen.add(choice)
 
 
 def _number_flaws(entry: _Entry) -> Iterator[Flaw]:
@@ -149,11 +157,20 @@ def _number_flaws(entry: _Entry) -> Iterator[Flaw]:
 
 
 def _range_flaws(entry: _Entry) -> Iterator[Flaw]:
-    if entry.low is not None and entry.high is not None and entry.low > entry.high:
-        yield ("low",), f"{entry.low} is above high ({entry.high}). Swap them."
+    if entry.low is not None and entry.high is not None:
+        yield from _width_flaws(entry.low, entry.high, entry.step)
     if entry.log and entry.low is not None and entry.low <= 0:
         yield ("low",), f"{entry.low} has no logarithm. Raise it above 0, or remove log."
     if entry.log and entry.step is not None:
         yield ("step",), "does not go with log: Optuna takes one of the two. Remove step or log."
     if entry.step is not None and entry.step <= 0:
         yield ("step",), f"{entry.step} is too small. Give a step > 0."
+
+
+def _width_flaws(low: float, high: float, step: float | None) -> Iterator[Flaw]:
+    if low > high:
+        yield ("low",), f"{low} is above high ({high}). Swap them."
+    if math.isinf(high - low):
+        yield ("high",), f"{high} is further from low ({low}) than a float can tell. Narrow the range."
+    elif step and (high - low) / step > MAX_STEPS:
+        yield ("step",), f"{step} is too small for {low} to {high}. Give a larger one, or none."

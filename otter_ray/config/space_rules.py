@@ -23,7 +23,8 @@ def problems_between(parameters: Sequence[Parameter], written: Container[str]) -
     for parameter in parameters:
         for key, values in parameter.when.items():
             problems += _condition_problems(parameter, key, values, parameters, written)
-    stuck = [p for p in parameters if p not in in_order(parameters)]
+    ordered = in_order(parameters)
+    stuck = [parameter for parameter in parameters if parameter not in ordered]
     if stuck:
         names = ", ".join(parameter.name for parameter in stuck)
         message = f"its conditions are circular: {names} wait for each other. Remove one condition."

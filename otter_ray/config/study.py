@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
-from otter_ray.config.rules import Count, Name, Options, Positive, Rule, Section
+from otter_ray.config.constraint import FIGURES, Constraint
+from otter_ray.config.rules import Count, Name, Options, Positive, Rule, Section, Text
+from otter_ray.config.scheduler import Scheduler
 
-SamplerName = Annotated[Literal["TPESampler", "RandomSampler"], Rule("TPESampler or RandomSampler")]
+# Optuna's classes; `tune/sampler.py` makes them.
+_Sampler = Literal[
+    "TPESampler",
+    "GPSampler",
+    "CmaEsSampler",
+    "QMCSampler",
+    "RandomSampler",
+    "GridSampler",
+    "NSGAIISampler",
+]
+*_FIRST, _LAST = get_args(_Sampler)
+SamplerName = Annotated[_Sampler, Rule(f"{', '.join(_FIRST)} or {_LAST}")]
 
 
 class Sampler(Section):
@@ -16,20 +30,6 @@ class Sampler(Section):
 
     name: SamplerName = "TPESampler"
     options: Options = Field(default_factory=dict)
-
-
-class SchedulerOptions(Section):
-    """ASHA's `r` and `eta` (Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning)."""
-
-    grace_period: Count = 1  # epochs before a trial may be stopped
-    reduction_factor: Annotated[int, Field(ge=2), Rule("a whole number >= 2")] = 3
-
-
-class Scheduler(Section):
-    """What stops bad trials early."""
-
-    name: Annotated[Literal["ASHA", "none"], Rule("ASHA or none")] = "ASHA"
-    options: SchedulerOptions = Field(default_factory=SchedulerOptions)
 
 
 # Ray knows shares of one GPU and whole GPUs, and a worker is one process on one device.
@@ -40,20 +40,62 @@ GpuShare = Annotated[
 ]
 
 
+NotNegative = Annotated[int, Field(ge=0), Rule("a whole number >= 0")]
+
+
 class Resources(Section):
     """What one trial occupies."""
 
     workers_per_trial: Count = 1
     cpus_per_worker: Positive = 1
-    gpus_per_worker: GpuShare = 0  # 0.5: two trials share a GPU
+    gpus_per_worker: GpuShare | None = None  # 0.5: two trials share a GPU; null: 1, where there are GPUs
+
+
+Mode = Annotated[Literal["max", "min"], Rule("max or min")]
+
+
+def _constraint(text: str) -> str:
+    try:
+        Constraint.of(text)
+    except ValueError as exc:
+        raise PydanticCustomError("rule", "{text}", {"text": str(exc)}) from exc
+    return text
+
+
+class Finalists(Section):
+    """The search's best trials, trained again to their end: the winner is the best mean over fresh seeds."""
+
+    top: Annotated[int, Field(ge=1), Rule("a whole number >= 1, of trials (3, say), or leave finalists out")]
+    # Runs of each, with the seeds common.seed + 1 and so on. One run would only be lucky once more.
+    seeds: Annotated[
+        int,
+        Field(ge=2),
+        Rule("a whole number >= 2, of runs of each finalist (seeds: 3, say), or leave finalists out"),
+    ]
 
 
 class StudyOptions(Section):
     """The whole section; every key has a default."""
 
     metric: Name = "valid_fpr@4"
-    mode: Annotated[Literal["max", "min"], Rule("max or min")] = "max"
+    mode: Mode = "max"
+    objectives: dict[str, Mode] = Field(default_factory=dict)  # beside the metric: {figure or logged: mode}
+    constraints: list[Annotated[Text, AfterValidator(_constraint)]] = Field(default_factory=list)
     num_trials: Count = 32
     sampler: Sampler = Field(default_factory=Sampler)
     scheduler: Scheduler = Field(default_factory=Scheduler)
+    retries: NotNegative = 3  # of a trial that failed or whose process died
+    keep_best: Count = 5  # trials whose best checkpoint is kept
     resources: Resources = Field(default_factory=Resources)
+    finalists: Finalists | None = None  # null: the best value of a single run wins
+
+    @property
+    def bounds(self) -> list[Constraint]:
+        """The constraints, parsed."""
+        return [Constraint.of(text) for text in self.constraints]
+
+    @property
+    def figures(self) -> list[str]:
+        """Figures of a model that an objective or a constraint asks for, each once."""
+        asked = [*self.objectives, *(bound.figure for bound in self.bounds)]
+        return [name for name in FIGURES if name in asked]

@@ -55,23 +55,32 @@ def near_duplicates(
 
 
 def choose_distinct(
-    thumbs: NDArray[np.float32], count: int, seed: int, threshold: float = THRESHOLD
+    thumbs: NDArray[np.float32],
+    count: int,
+    seed: int,
+    threshold: float = THRESHOLD,
+    apart: NDArray[np.float32] | None = None,
+    key: str = "held_out",
 ) -> NDArray[np.intp]:
     """Indices [count] into `thumbs` [N, 256] in an order that `seed` shuffles, no two near-duplicates.
 
     Greedy: an image is taken unless it resembles one taken before.
-    DataError: fewer than `count` can be taken.
+
+    apart: float32 [M, 256], thumbnails of other documents; their near-duplicates are not taken.
+    DataError: fewer than `count` can be taken; names `key` as what to lower.
     """
     chosen: list[int] = []
+    barred = near_duplicates(thumbs, thumbs[:0] if apart is None else apart)
     for index in np.random.default_rng(seed).permutation(len(thumbs)):
         if len(chosen) == count:
             break
-        if not near_duplicates(thumbs[index : index + 1], thumbs[chosen], threshold)[0]:
+        if not barred[index] and not near_duplicates(thumbs[index : index + 1], thumbs[chosen], threshold)[0]:
             chosen.append(int(index))
     if len(chosen) < count:
         raise DataError(
             f"{count} distinct documents are asked for, but of {len(thumbs)} images only {len(chosen)} are "
-            f"no near-duplicates of each other (correlation above {threshold:g}). "
-            f"Lower held_out to {len(chosen)} or less, or add images."
+            f"no near-duplicates of each other (correlation above {threshold:g})"
+            f"{'' if apart is None else ' or of the documents that are validated with'}. "
+            f"Lower {key} to {len(chosen)} or less, or add images."
         )
     return np.array(chosen, dtype=np.intp)

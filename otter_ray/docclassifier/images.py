@@ -59,7 +59,7 @@ def load_images(root: str | Path, image_size: tuple[int, int], key: str) -> Imag
         lambda: _decoded(folder, [name for name, _, _ in files], image_size, key),
     )
     if table.skipped:
-        count, names = len(table.skipped), _listed(table.skipped)
+        count, names = len(table.skipped), listed(table.skipped)
         warnings.warn(f"{folder}: {count} unreadable images left out: {names}", stacklevel=2)
     return table
 
@@ -180,5 +180,6 @@ def _code(module: ModuleType) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

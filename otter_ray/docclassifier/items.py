@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,14 @@ Picture = Tensor | NDArray[np.uint8]
 Item = tuple[Picture, int]
 
 
+class HoldsOut(Protocol):
+    """A data set whose documents others must leave out."""
+
+    @property
+    def thumbnails(self) -> NDArray[np.float32]:
+        """float32 [N, 256], as `duplicates.thumbnails` makes them."""
+
+
 def picture(image: NDArray[np.uint8], return_tensor: bool) -> Picture:
     """`image` (uint8 [h, w, 3]), or for a tensor float32 [3, h, w] in [0, 1]."""
     if not return_tensor:
@@ -27,7 +36,7 @@ def picture(image: NDArray[np.uint8], return_tensor: bool) -> Picture:
 
 
 def option_key(option: str, part: str) -> str:
-    """The key of an option of the `train` or the `valid` dataset in a config."""
+    """The key of an option of the `train`, the `valid` or the `test` dataset in a config."""
     return f"dataset.{part}_options.options.{option}"
 
 

@@ -19,6 +19,9 @@ from torch import Tensor
 GRID = 2**24
 BLOCK_PAIRS = 2**23
 FEW_NEGATIVES = 10_000
+FEW_DOCUMENTS = 8
+# The TPR at an FPR of 1e-4; the areas under the ROC curve up to an FPR of 1e-2, and under all of it.
+METRICS = ("valid_fpr@4", "valid_pauc@2", "valid_auc")
 TABLE_FPRS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -68,6 +71,20 @@ class PairROC:
         wins = float(np.dot(self.positives.astype(np.float64), lower + self.negatives / 2))
         return wins / (self.num_positives * self.num_negatives)
 
+    def partial_auc(self, limit: float = 1e-2) -> float:
+        """Area under the ROC curve up to an FPR of `limit`, as a share of a perfect model's.
+
+        McClish 1989, Analyzing a Portion of the ROC Curve, without its correction for chance. Every
+        hard pair moves it, where a few set the TPR at one rate: early epochs are told apart.
+        """
+        if not self.num_positives or not self.num_negatives:
+            return float("nan")
+        fpr = np.cumsum(self.negatives) / self.num_negatives
+        tpr = np.cumsum(self.positives) / self.num_positives
+        within = fpr <= limit
+        heights, edges = [0.0, *tpr[within]], [0.0, *fpr[within], limit]
+        return float(np.dot(heights, np.diff(edges)) / limit)
+
     def table(self) -> list[tuple[float, float, float]]:
         """(FPR, TPR, threshold) at FPR 1e-5 ... 1."""
         return [(fpr, *self.tpr_at(fpr)) for fpr in TABLE_FPRS]
@@ -85,10 +102,10 @@ def pair_roc(embeddings: Tensor, labels: Tensor) -> PairROC:
     """
     if not bool(torch.isfinite(embeddings).all()):
         raise ValueError("embeddings hold NaN or infinite values")
-    features = torch.nn.functional.normalize(embeddings.detach().float())
+    features = unit(embeddings)
     labels = labels.to(features.device)
     count = len(features)
-    rows = max(1, BLOCK_PAIRS // max(count, 1))
+    rows = block_rows(count)
     blocks = (_block_keys(features, labels, start, rows) for start in range(0, max(count, 1), rows))
     if count <= rows:
         return _curve(*_count(next(blocks)))
@@ -100,10 +117,25 @@ def pair_roc(embeddings: Tensor, labels: Tensor) -> PairROC:
     return _curve(used, table[used])
 
 
+def unit(embeddings: Tensor) -> Tensor:
+    """Embeddings `[N, D]`, L2-normalised, in float32."""
+    return torch.nn.functional.normalize(embeddings.detach().float())
+
+
+def block_rows(count: int) -> int:
+    """Rows of `count` embeddings whose pairs are looked at at once."""
+    return max(1, BLOCK_PAIRS // max(count, 1))
+
+
+def block_bins(features: Tensor, start: int, rows: int) -> Tensor:
+    """int32 `[rows, N - start]`: bins of the scores of pairs (i, j), i in the block, j from its start on."""
+    similarity = features[start : start + rows] @ features[start:].T
+    return similarity.add_(1).mul_(GRID / 2).round_().clamp_(0, GRID).to(torch.int32)
+
+
 def _block_keys(features: Tensor, labels: Tensor, start: int, rows: int) -> Tensor:
     """One int32 for each pair (i, j), i < j, i in the block: twice its score's bin, + 1 if positive."""
-    similarity = features[start : start + rows] @ features[start:].T
-    keys = similarity.add_(1).mul_(GRID / 2).round_().clamp_(0, GRID).to(torch.int32).mul_(2)
+    keys = block_bins(features, start, rows).mul_(2)
     keys += labels[start : start + rows, None] == labels[None, start:]
     return keys[torch.ones_like(keys, dtype=torch.bool).triu_(1)]
 
@@ -129,13 +161,20 @@ def _curve(keys: np.ndarray, amounts: np.ndarray) -> PairROC:
     return PairROC(bins[starts][::-1] / GRID, positives[::-1], negatives[::-1])
 
 
-def warn_if_few(negatives: int) -> None:
-    """Warns where the negative pairs are too few for a rate of 1e-4 to mean anything."""
+def warn_if_few(negatives: int, documents: int | None = None) -> None:
+    """Warns where the negative pairs are too few for a rate of 1e-4 to mean anything, or the documents, where
+    they are counted, for its interval."""
     if negatives < FEW_NEGATIVES:
         warnings.warn(
             f"valid_fpr@4 rests on {negatives:,} negative pairs: at a rate of 1e-4 fewer than one of them "
             f"may pass, so the hardest single pair sets the threshold. Validate on more documents or "
             f"captures (>= {FEW_NEGATIVES:,} negative pairs).",
+            stacklevel=3,
+        )
+    if documents is not None and documents < FEW_DOCUMENTS:
+        warnings.warn(
+            f"valid_fpr@4 rests on {documents} documents: its 95 % interval is not to be trusted. Hold out "
+            f"{FEW_DOCUMENTS} documents or more.",
             stacklevel=3,
         )
 
@@ -146,7 +185,7 @@ def negative_pairs(sizes: Sequence[int]) -> int:
 
 
 def validation_metrics(embeddings: Tensor, labels: Tensor) -> tuple[dict[str, float], PairROC | None]:
-    """What the model logs after validation: `valid_fpr@4` and `valid_auc`, and the curve behind them.
+    """What the model logs after validation: the `METRICS`, and the curve behind them.
 
     NaN (and no curve) where an embedding is not finite. Warns where the negative pairs are too few for
     a rate of 1e-4 to mean anything.
@@ -154,6 +193,6 @@ def validation_metrics(embeddings: Tensor, labels: Tensor) -> tuple[dict[str, fl
     try:
         roc = pair_roc(embeddings, labels)
     except ValueError:
-        return {"valid_fpr@4": float("nan"), "valid_auc": float("nan")}, None
+        return dict.fromkeys(METRICS, float("nan")), None
     warn_if_few(roc.num_negatives)
-    return {"valid_fpr@4": roc.tpr_at(1e-4)[0], "valid_auc": roc.auc()}, roc
+    return dict(zip(METRICS, (roc.tpr_at(1e-4)[0], roc.partial_auc(), roc.auc()), strict=True)), roc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
@@ -14,8 +15,9 @@ from torch.optim import Optimizer
 
 from otter_ray.config import Component, Config
 from otter_ray.docclassifier import network, previews
+from otter_ray.docclassifier.intervals import interval
 from otter_ray.docclassifier.losses import PartialFC
-from otter_ray.docclassifier.metric import PairROC, validation_metrics
+from otter_ray.docclassifier.metric import METRICS, PairROC, validation_metrics
 from otter_ray.docclassifier.teacher import ClipDistillation
 from otter_ray.errors import ConfigError, TrainingError
 from otter_ray.train.components import accepted, find_class
@@ -35,7 +37,8 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         ConfigError: one of them contradicts the backbone, or a class refuses its options.
     """
 
-    SCORES = ("valid_fpr@4", "valid_auc")
+    SCORES = METRICS
+    STEADIER = MappingProxyType({"valid_fpr@4": "valid_pauc@2"})  # measured: docs/search.md
     FRESH = ("loss.", "distillation.")
     METRICS = (
         "loss",
@@ -44,8 +47,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         "lr",
         "margin_loss",
         "clip_loss",
-        "valid_fpr@4",
-        "valid_auc",
+        *METRICS,
     )
 
     def __init__(self, config: Config) -> None:
@@ -118,7 +120,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         self._validation.append((self(images.contiguous(memory_format=torch.channels_last)).float(), labels))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `valid_fpr@4` and `valid_auc` over the whole validation set, whichever rank saw what of it."""
+        """Logs the metrics over the whole validation set, whichever rank saw what of it."""
         seen = (torch.cat(parts) for parts in zip(*self._validation, strict=True))
         embeddings, labels = map(all_gather_rows, seen)
         self._validation.clear()
@@ -178,10 +180,20 @@ class ClassifierModel(BaseMixin, L.LightningModule):
             whole = torch.Size([self._centres.num_classes, self._centres.embed_dim])
             _change_states(checkpoint, whole, self._centres.own)
 
+    def pretend_loss(self, *inputs: Tensor) -> Tensor:
+        """The margin loss, each image being of another class."""
+        embeddings = self(*inputs)
+        loss: Tensor = self.loss(embeddings, torch.arange(len(embeddings)))
+        return loss
+
     def score(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """The validation metrics of embeddings `[N, D]` with labels `[N]`; the export's gate asks, too."""
         metrics, self.roc = validation_metrics(outputs, labels)
         return metrics
+
+    def score_interval(self, outputs: Tensor, labels: Tensor, metric: str) -> tuple[float, float] | None:
+        """By a bootstrap over documents and images, of embeddings `[N, D]` with labels `[N]`."""
+        return interval(outputs, labels, metric)
 
     def score_details(self) -> dict[str, Any]:
         """The table of TPR and threshold at FPR 1e-5 ... 1, and the pairs that it rests on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +14,19 @@ from torch.utils.data import Dataset
 from otter_ray.docclassifier.cache import ImageTable
 from otter_ray.docclassifier.duplicates import near_duplicates
 from otter_ray.docclassifier.images import load_images
-from otter_ray.docclassifier.items import Item, Picture, documents, option_key, pair, picture, require
+from otter_ray.docclassifier.items import (
+    HoldsOut,
+    Item,
+    Picture,
+    documents,
+    option_key,
+    pair,
+    picture,
+    require,
+)
 from otter_ray.docclassifier.shuffle import shuffled
 from otter_ray.docclassifier.variants import VARIANTS, variant, variant_name
 from otter_ray.errors import DataError, did_you_mean
-
-
-class HoldsOut(Protocol):
-    """A validation dataset: `thumbnails` float32 [N, 256] of what training must not see."""
-
-    @property
-    def thumbnails(self) -> NDArray[np.float32]:
-        """As `duplicates.thumbnails` makes them."""
 
 
 class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
@@ -33,8 +34,8 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
 
     The images are, in the order of their labels: the documents below `root`, or `drawn` procedural ones of
     series `drawn_seed`; with `use_imagenet` those below `imagenet_root`; those below `indoor_root` where it
-    is given. Left out is what `valid_dataset` holds, and near-duplicates of it. With `variants` each image
-    stands for 24 classes (see `variants`): label = 24 * image + variant.
+    is given. Left out is what `valid_dataset` and `test_dataset` hold, and near-duplicates of it. With
+    `variants` each image stands for 24 classes (see `variants`): label = 24 * image + variant.
 
     Item i of epoch e depends on (seed, e, i) alone, whichever process asks for it; `common.seed` does not
     move it. Labels go round all classes, across epochs, in an order new for each round.
@@ -64,6 +65,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         length_of_dataset: int = 200_000,
         use_clip: bool = False,
         valid_dataset: HoldsOut | None = None,
+        test_dataset: HoldsOut | None = None,
         seed: int = 0,
         return_tensor: bool = True,
     ) -> None:
@@ -75,7 +77,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         roots = _extra_roots(use_imagenet, imagenet_root, indoor_root)
         tables = [documents(root, drawn, drawn_seed, size, "train")]
         tables += [load_images(folder, size, key) for key, folder in roots.items()]
-        self._images = _Images(tables, valid_dataset)
+        self._images = _Images(tables, [data for data in (valid_dataset, test_dataset) if data])
         self._variants = VARIANTS if variants else 1
         self._length, self._seed = length_of_dataset, seed
         self._use_clip, self._return_tensor = use_clip, return_tensor
@@ -135,14 +137,14 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
 
 
 class _Images:
-    """The images of several tables one after the other, without what resembles a validation document.
+    """The images of several tables one after the other, without what resembles a document that is held out.
 
     That holds for ImageNet, too, whatever the folder really contains: against the documents of a
     `CaptureDataset` a million images take two seconds.
     """
 
-    def __init__(self, tables: Sequence[ImageTable], valid_dataset: HoldsOut | None) -> None:
-        self._parts = [(table, _kept(table, valid_dataset)) for table in tables]
+    def __init__(self, tables: Sequence[ImageTable], held_out: Sequence[HoldsOut]) -> None:
+        self._parts = [(table, _kept(table, held_out)) for table in tables]
         self._starts = np.cumsum([0, *(len(kept) for _, kept in self._parts)]).tolist()
         found, left = len(tables[0]), len(self._parts[0][1])
         if left < 2:
@@ -165,11 +167,10 @@ class _Images:
         return [table.names[row] for table, kept in self._parts for row in kept]
 
 
-def _kept(table: ImageTable, valid_dataset: HoldsOut | None) -> NDArray[np.intp]:
+def _kept(table: ImageTable, held_out: Sequence[HoldsOut]) -> NDArray[np.intp]:
     """Rows of the table that may be trained on."""
-    if valid_dataset is None:
-        return np.arange(len(table))
-    return np.flatnonzero(~near_duplicates(table.thumbnails, valid_dataset.thumbnails))
+    alike = [near_duplicates(table.thumbnails, data.thumbnails) for data in held_out]
+    return np.flatnonzero(~np.any(alike, axis=0)) if alike else np.arange(len(table))
 
 
 def _extra_roots(use_imagenet: bool, imagenet_root: str | None, indoor_root: str | None) -> dict[str, str]:

@@ -35,6 +35,8 @@ def export(
             config = Config.from_dict(record["config"], record["config_name"]).with_sets(sets)
         exported = export_checkpoint(checkpoint, folder or checkpoint.parent, config)
         typer.echo(str(exported.gate))
+        if announcement := exported.gate.announcement():
+            typer.echo(announcement)
         typer.echo(f"onnx: {exported.onnx}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 from otter_ray.config import Config
 from otter_ray.errors import ExportError
 from otter_ray.export.onnx_file import example_inputs, onnx_section, opset_of
+from otter_ray.figures import Interval, announcement, with_interval
 from otter_ray.train.mixin import BaseMixin
 
 BATCHES = (1, 2, 7)
@@ -48,6 +50,40 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Holdout:
+    """Images that nothing was selected on.
+
+    Attributes:
+        loader: gives their batches `(images, labels)`.
+        classes: how many there are, None where the data set does not say.
+        kept_out: whether they are those that the checkpoint's own training left out.
+        earlier: dates of the exports beside this one that were tested, too.
+    """
+
+    loader: DataLoader[Any]
+    classes: int | None
+    kept_out: bool
+    earlier: list[str]
+
+
+@dataclass(frozen=True)
+class HoldoutScore:
+    """What the ONNX file gives on the test split, after everything was chosen: the figure to announce.
+
+    Attributes:
+        metrics, interval, images: as in `Gate`.
+        classes, kept_out, earlier: as in `Holdout`.
+    """
+
+    metrics: dict[str, float]
+    interval: Interval | None
+    images: int
+    classes: int | None
+    kept_out: bool
+    earlier: list[str]
+
+
+@dataclass(frozen=True)
 class Gate:
     """What the gate found.
 
@@ -57,32 +93,53 @@ class Gate:
         output_difference: largest |onnxruntime - PyTorch| / max(1, the image's largest |PyTorch|) over all
             outputs and validation images.
         metrics: measured on the ONNX file over the whole validation set.
+        interval: 95 % interval of the study's metric on it, where the project knows one.
         pytorch_metrics: the same on the PyTorch model.
         recorded: what training logged for this checkpoint.
         images: validation images that were run.
         details: what lies behind the metrics on the ONNX file, such as the ROC table.
+        metric: the study's.
+        test: on the test split, where there is one.
     """
 
     opset: int
     batches: tuple[int, ...]
     output_difference: float
     metrics: dict[str, float]
+    interval: Interval | None
     pytorch_metrics: dict[str, float]
     recorded: float
     images: int
     details: dict[str, Any]
+    metric: str
+    test: HoldoutScore | None = None
 
     def __str__(self) -> str:
-        metrics = ", ".join(f"{name} {value:.6f}" for name, value in self.metrics.items())
+        intervals = {self.metric: self.interval}
+        metrics = ", ".join(
+            f"{name} {with_interval(value, intervals.get(name), 6)}" for name, value in self.metrics.items()
+        )
         return (
             f"gate passed: opset {self.opset}, batches {', '.join(map(str, self.batches))}, "
             f"outputs within {self.output_difference:.1e} of PyTorch; on the ONNX file over {self.images} "
-            f"validation images: {metrics} (training logged {self.recorded:.6f})"
+            f"validation images{', which the search selected on' if self.test else ''}: {metrics} "
+            f"(training logged {self.recorded:.6f})"
         )
 
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> Gate:
+        """The gate that `asdict` gave."""
+        return cls(**{**facts, "test": HoldoutScore(**facts["test"]) if facts["test"] else None})
 
-def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any]) -> Gate:
+    def announcement(self) -> str | None:
+        """What the test split says, where there is one."""
+        return announcement(asdict(self.test), self.metric) if self.test else None
+
+
+def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any], test: Holdout | None = None) -> Gate:
     """Proves the file at `path`; `valid` gives the validation set's batches `(images, labels)`.
+
+    The test split is looked at last, and only by a file that has passed.
 
     Raises:
         ExportError: names the check that failed, with its figures.
@@ -104,18 +161,33 @@ def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any]) -> Gate:
     metrics = candidate.model.score(ours, labels)
     if candidate.metric not in metrics:
         raise ExportError(f"the model scores {', '.join(metrics)}, not {candidate.metric}")
+    interval = candidate.model.score_interval(ours, labels, candidate.metric)
     gate = Gate(
         opset=opset_of(loaded),
         batches=BATCHES,
         output_difference=difference,
         metrics=metrics,
+        interval=interval,
         pytorch_metrics=pytorch_metrics,
         recorded=candidate.recorded,
         images=len(labels),
         details=candidate.model.score_details(),
+        metric=candidate.metric,
     )
     _compare_metric(gate, candidate)
-    return gate
+    return gate if test is None else replace(gate, test=_run_test(session, candidate, test))
+
+
+def _run_test(session: onnxruntime.InferenceSession, candidate: Candidate, test: Holdout) -> HoldoutScore:
+    outputs, _, labels, _ = _run_validation(session, candidate.wrapped, test.loader)
+    return HoldoutScore(
+        metrics=candidate.model.score(outputs, labels),
+        interval=candidate.model.score_interval(outputs, labels, candidate.metric),
+        images=len(labels),
+        classes=test.classes,
+        kept_out=test.kept_out,
+        earlier=test.earlier,
+    )
 
 
 def _run_batch(session: onnxruntime.InferenceSession, candidate: Candidate, batch: int) -> float:

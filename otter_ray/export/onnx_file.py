@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -70,7 +71,7 @@ def write_onnx(config: Config, wrapped: nn.Module, path: Path) -> None:
     inputs = example_inputs(section, TRACE_BATCH)
     options = {"opset_version": OPSET, **section.options}
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _graphs_unprinted():
             # The tracer is deprecated but honours the opset; the newer exporter raises it in silence.
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(
@@ -88,6 +89,24 @@ def write_onnx(config: Config, wrapped: nn.Module, path: Path) -> None:
     written = opset_of(onnx.load(str(path)))
     if written != options["opset_version"]:
         raise ExportError(f"the file has opset {written}, not the {options['opset_version']} asked for")
+
+
+@contextmanager
+def _graphs_unprinted() -> Iterator[None]:
+    """Has torch print the graph of a trace where `verbose` asks for it, and not whenever one fails.
+
+    Torch 2.15 means to ask whether its log is on, and forgets the parentheses of the call.
+    """
+    name = "_jit_is_onnx_log_enabled"
+    asked = getattr(torch._C, name, None)
+    if asked is None:
+        yield
+        return
+    setattr(torch._C, name, None)
+    try:
+        yield
+    finally:
+        setattr(torch._C, name, asked)
 
 
 def _dynamic_axes(section: Onnx) -> dict[str, dict[int, str]]:

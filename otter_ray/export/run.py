@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from otter_ray.config import Config, to_yaml
 from otter_ray.errors import ExportError
-from otter_ray.export.gate import Candidate, Gate, pass_gate
+from otter_ray.export.gate import Candidate, Gate, Holdout, pass_gate
 from otter_ray.export.onnx_file import add_metadata, example_inputs, onnx_section, wrap, write_onnx
+from otter_ray.figures import Interval
+from otter_ray.files import exports_in, written_whole
 from otter_ray.train.builders import (
     available_cpus,
     build_dataloader,
-    build_dataset,
-    dataset_facts,
+    build_test,
+    build_valid,
     load_model_from_config,
 )
 from otter_ray.train.callbacks import BEST
@@ -32,11 +35,12 @@ PACKAGES = ("lightning", "onnx", "onnxruntime", "otter_ray", "timm", "torch")
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file that passed the gate, its JSON, and the gate's figures."""
+    """An ONNX file that passed the gate, its JSON, the gate's figures, and whether it was there before."""
 
     onnx: Path
     json: Path
     gate: Gate
+    is_earlier: bool = False
 
 
 def find_checkpoint(source: Path) -> Path:
@@ -56,19 +60,29 @@ def find_checkpoint(source: Path) -> Path:
 
 
 def export_checkpoint(
-    checkpoint: Path, folder: Path, config: Config | None = None, metric: str | None = None
+    checkpoint: Path,
+    folder: Path,
+    config: Config | None = None,
+    metric: str | None = None,
+    label: str = "",
+    facts: Mapping[str, Any] | None = None,
+    is_tested: bool = True,
 ) -> Exported:
     """Writes `CONFIG_DATE_fp32.onnx` and its JSON into `folder`, after the gate.
 
     Args:
         config: the one to build the model and the validation set from; None: the checkpoint's own.
         metric: that the gate compares; None: the one whose best epoch the checkpoint is.
+        label: what tells the file apart from others of the day, such as `_trial7`.
+        facts: more to write into the JSON and the file, such as the study's base (`Measured`).
+        is_tested: whether the test split, where there is one, is looked at.
 
     Raises:
         ExportError: the checkpoint is none of ours, or its ONNX file failed the gate. No file is left.
     """
     record = read_checkpoint(checkpoint)
-    config = config or Config.from_dict(record["config"], record["config_name"])
+    own = Config.from_dict(record["config"], record["config_name"])
+    config = config or own
     metric = metric or record["metric"]
     if metric not in record["metrics"]:
         raise ExportError(f"{checkpoint} logged no {metric!r}. It logged {', '.join(record['metrics'])}.")
@@ -77,19 +91,43 @@ def export_checkpoint(
     device = record.get("device", "cpu")
     candidate = Candidate(config, model, wrapped, metric, record["metrics"][metric], device)
     folder.mkdir(parents=True, exist_ok=True)
-    target = _free_name(folder, f"{config.name}_{datetime.now():%Y%m%d}_fp32")
+    target = _free_name(folder, f"{config.name}_{datetime.now():%Y%m%d}{label}_fp32")
     partial = target.with_suffix(".partial")
     try:
         write_onnx(config, wrapped, partial)
-        gate = pass_gate(partial, candidate, _validation(config))
-        provenance = _provenance(candidate, gate, checkpoint, record["epoch"] + 1)
+        valid = build_valid(config)
+        test = build_test(config, valid) if is_tested else None
+        split = None if test is None else _test_split(config, test, own, folder)
+        gate = pass_gate(partial, candidate, _loader(config, valid), split)
+        provenance = {**_provenance(candidate, gate, checkpoint, record["epoch"] + 1), **(facts or {})}
         add_metadata(partial, {key: _text(value) for key, value in provenance.items()})
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     beside = target.with_suffix(".json")
-    beside.write_text(json.dumps(provenance, indent=2) + "\n")
+    with written_whole(beside) as partial:
+        partial.write_text(json.dumps(provenance, indent=2) + "\n")
     return Exported(target, beside, gate)
+
+
+def earlier_export(checkpoint: Path, folder: Path, having: Collection[str] = ()) -> Exported | None:
+    """The newest ONNX file in `folder` that this very checkpoint was exported to as it stands, if any.
+
+    Args:
+        having: facts that its JSON must hold: a winner's says more than that of a file beside it.
+
+    Raises:
+        ExportError: the checkpoint is none of ours.
+    """
+    record = read_checkpoint(checkpoint)
+    own = _identity(Config.from_dict(record["config"], record["config_name"]), checkpoint)
+    known = {field.name for field in fields(Gate)}
+    newest_first = sorted(exports_in(folder), key=lambda found: found[0].stat().st_mtime, reverse=True)
+    for onnx, facts in newest_first:
+        # What an earlier version wrote may say less.
+        if own.items() <= facts.items() and {*having} <= facts.keys() and facts["gate"].keys() == known:
+            return Exported(onnx, onnx.with_suffix(".json"), Gate.from_dict(facts["gate"]), is_earlier=True)
+    return None
 
 
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
@@ -114,8 +152,44 @@ def _free_name(folder: Path, stem: str) -> Path:
     return next(path for path in (folder / f"{name}.onnx" for name in names) if not path.exists())
 
 
-def _validation(config: Config) -> DataLoader[Any]:
-    dataset = build_dataset(config.dataset.valid_options, config.project, dataset_facts(config))
+@dataclass(frozen=True)
+class Measured:
+    """A checkpoint's metric over its whole validation set, and its 95 % interval where one is known."""
+
+    value: float
+    interval: Interval | None
+
+
+def measure(checkpoint: Path) -> Measured:
+    """Measures a checkpoint that is not exported, on the PyTorch model, as the gate does for those that are.
+
+    Raises:
+        OtterError: the checkpoint is none of ours, or its data cannot be used.
+    """
+    record = read_checkpoint(checkpoint)
+    config = Config.from_dict(record["config"], record["config_name"])
+    model = load_model_from_config(config, checkpoint)
+    wrapped = wrap(config, model)
+    outputs, labels = [], []
+    with torch.inference_mode():
+        for images, label in _loader(config, build_valid(config)):
+            outputs.append(wrapped(images))
+            labels.append(label)
+    seen, metric = (torch.cat(outputs), torch.cat(labels)), record["metric"]
+    return Measured(model.score(*seen)[metric], model.score_interval(*seen, metric))
+
+
+def _test_split(config: Config, test: Dataset[Any], own: Config, folder: Path) -> Holdout:
+    tested = [facts for _, facts in exports_in(folder) if facts.get("gate", {}).get("test")]
+    return Holdout(
+        loader=_loader(config, test),
+        classes=getattr(test, "num_classes", None),
+        kept_out=own.dataset == config.dataset,
+        earlier=sorted(facts["date"] for facts in tested),
+    )
+
+
+def _loader(config: Config, dataset: Dataset[Any]) -> DataLoader[Any]:
     options = {**config.dataloader.valid_options, "shuffle": False, "drop_last": False}
     return build_dataloader(dataset, options, config.common.batch_size, available_cpus())
 
@@ -125,8 +199,8 @@ def _provenance(candidate: Candidate, gate: Gate, checkpoint: Path, epoch: int) 
     section = onnx_section(config)
     return {
         "config": config.name,
-        "config_sha256": hashlib.sha256(to_yaml(config).encode()).hexdigest(),
         "checkpoint": str(checkpoint),
+        **_identity(config, checkpoint),
         "epoch": epoch,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "metric": candidate.metric,
@@ -136,6 +210,14 @@ def _provenance(candidate: Candidate, gate: Gate, checkpoint: Path, epoch: int) 
         "gate": asdict(gate),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
+
+
+def _identity(config: Config, checkpoint: Path) -> dict[str, str]:
+    """What makes two exports the same, wherever the checkpoint lies by now."""
+    with checkpoint.open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    text = to_yaml(config).encode()
+    return {"config_sha256": hashlib.sha256(text).hexdigest(), "checkpoint_sha256": weights}
 
 
 def _text(value: Any) -> str:

@@ -19,19 +19,18 @@ def report(
         journal = study / "study.journal"
         if not journal.is_file():
             raise StudyError(f"{study} holds no study.journal. Give a study's folder: runs/CONFIG/STUDY.")
-        import optuna
+        from otter_ray.figures import announcement
+        from otter_ray.report.page import print_page
+        from otter_ray.report.rows import METRIC, newest_study, open_journal, read_rows
+        from otter_ray.report.tables import newest_export
 
-        from otter_ray.report.rows import open_journal, read_rows
-        from otter_ray.report.tables import outcome_lines, trials_table
-
-        loaded = optuna.load_study(study_name=None, storage=open_journal(journal))
-        metric = loaded.user_attrs["metric"]
-        mode = "max" if loaded.direction == optuna.study.StudyDirection.MAXIMIZE else "min"
-        rows = read_rows(loaded)
-        console = plain_console()
-        console.print(trials_table(rows, metric, mode))
-        for line in outcome_lines(rows, metric, mode):
-            console.print(line)
+        loaded = newest_study(open_journal(journal))
+        if loaded is None:
+            raise StudyError(f"{journal} holds no study yet. Wait for its first trial.")
+        console, exported = plain_console(), newest_export(study)
+        print_page(console, loaded, study, read_rows(loaded), exported)
+        if exported and (test := exported["gate"].get("test")):
+            console.print(announcement(test, loaded.user_attrs[METRIC]))
 
 
 if __name__ == "__main__":

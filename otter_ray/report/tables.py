@@ -6,56 +6,106 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from otter_ray.report.rows import TrialRow, rank
+from otter_ray.figures import comparison
+from otter_ray.files import exports_in
+from otter_ray.report.front import front
+from otter_ray.report.rows import TrialRow, base_of, rank
 
 BARS = "▁▂▃▄▅▆▇█"
+FEW = 5  # trials that a table shows of those that violated a constraint
 
 
-def trials_table(rows: Sequence[TrialRow], metric: str, mode: str) -> Table:
-    """Every trial, best first, the failed ones last; the base config is marked."""
-    table = Table(title=f"Trials by {metric}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("trial", metric, "epoch", "curve", "state", "s"):
+def trials_table(
+    rows: Sequence[TrialRow], metric: str, mode: str, objectives: Mapping[str, str] | None = None
+) -> Table:
+    """Every trial, best first, the failed ones last; the base config is marked.
+
+    Args:
+        objectives: others than the metric, name -> `max` or `min`: their Pareto front comes first, marked.
+    """
+    others = objectives or {}
+    title = f"Trials by {metric}" + (f" (*: the Pareto front with {', '.join(others)})" if others else "")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    figures = list(dict.fromkeys([*others, *(name for row in rows for name in row.figures)]))
+    for name in ("trial", metric, *figures, "epoch", "curve", "state", "s"):
         table.add_column(name, justify="left" if name in ("state", "curve") else "right", no_wrap=True)
     table.add_column("changed in the base config")
-    best, label = rank(rows, mode), short_names(rows)
-    for row in [*best, *(row for row in rows if row not in best)]:
+    best, label = rank(rows, mode)[:1], short_names(rows)
+    edge = front(rows, mode, others) if others else []
+    untrained = [row for row in rows if row.state == "infeasible"]
+    for row in [*_in_order(rows, mode, edge), *untrained[:FEW]]:
         table.add_row(
-            f"{row.number} base" if row.is_base else str(row.number),
+            "* " * (row in edge) + (f"{row.number} base" if row.is_base else str(row.number)),
             _number(row.value),
+            *(shown(row.figures[name]) if name in row.figures else "-" for name in figures),
             f"{row.best_epoch}/{row.epochs}",
             sparkline(row.curve),
             row.state,
             _number(row.seconds, 0),
-            Text(row.error or _changes(row, label)),
-            style="bold green" if best and row is best[0] else "dim" if row.state != "complete" else "",
+            Text(f"{row.error} ({row.log})" if row.error else _changes(row, label)),
+            style="bold green" if row in best else "dim" if row.state != "complete" else "",
         )
+    if len(untrained) > FEW:
+        table.add_row(f"+ {len(untrained) - FEW}", *[""] * (len(figures) + 3), "infeasible")
     return table
+
+
+def _in_order(rows: Sequence[TrialRow], mode: str, edge: Sequence[TrialRow]) -> list[TrialRow]:
+    """The front, the others that can win, and those that cannot; not those that were never trained."""
+    best = rank(rows, mode)
+    ranked = sorted(best, key=lambda row: row not in edge)
+    return [*ranked, *(row for row in rows if row not in best and row.state != "infeasible")]
 
 
 def _changes(row: TrialRow, label: Mapping[str, str]) -> str:
     """`lr=0.01  s=16`; keys that one parameter sets together stand there once."""
-    return "  ".join(dict.fromkeys(f"{label[key]}={_value(value)}" for key, value in row.values.items()))
+    changes = [f"{label[key]}={_value(value)}" for key, value in row.values.items()]
+    return "  ".join(dict.fromkeys([f"({row.config})"] * bool(row.config) + changes))
 
 
-def outcome_lines(rows: Sequence[TrialRow], metric: str, mode: str) -> list[str]:
-    """Base beside winner, and what was stopped when: the study in a few sentences."""
+def newest_export(folder: Path) -> dict[str, Any] | None:
+    """What the JSON beside the newest ONNX file of a study's winner says; None without one."""
+    told = (facts for _, facts in exports_in(folder))
+    return max((facts for facts in told if "base" in facts), key=lambda facts: facts["date"], default=None)
+
+
+def outcome_lines(
+    rows: Sequence[TrialRow],
+    metric: str,
+    mode: str,
+    exported: Mapping[str, Any] | None = None,
+    has_finals: bool = False,
+) -> list[str]:
+    """Base beside winner, and what was stopped when: the study in a few sentences.
+
+    Args:
+        exported: the JSON of the newest export, where there is one: it knows intervals.
+        has_finals: whether finalists decide who wins.
+    """
     counts = Counter(row.state for row in rows)
     stopped = Counter(row.epochs for row in rows if row.state == "pruned")
     lines = [", ".join(f"{count} {state}" for state, count in counts.most_common())]
     if stopped:
         lines[0] += f" ({', '.join(f'{stopped[epoch]} after epoch {epoch}' for epoch in sorted(stopped))})"
     best = rank(rows, mode)
-    base = next((row for row in best if row.is_base), None)
-    if best and base is not None:
+    base = base_of(rows)
+    leader = exported["trial"] if exported and has_finals else best[0].number if best else None
+    compared = comparison(exported, mode, leader) if exported and leader is not None else None
+    if compared:
+        lines.append(compared + " (of the best of its seeds: quote the mean)" * has_finals)
+    elif best and base is not None:
+        best_is = "best in the search" if has_finals else "winner"
         lines.append(
             f"base config: {metric} {_number(base.value)} (epoch {base.best_epoch}); "
-            f"winner: trial {best[0].number}, {metric} {_number(best[0].value)} (epoch {best[0].best_epoch})"
+            f"{best_is}: trial {best[0].number}, {metric} {_number(best[0].value)} "
+            f"(epoch {best[0].best_epoch})"
         )
     return lines
 
@@ -89,6 +139,14 @@ def short_names(rows: Sequence[TrialRow]) -> dict[str, str]:
         if words[key][-1] == words[other][-1] and row.values[key] != row.values[other]
     }
     return {key: ".".join(words[key][-2 if words[key][-1] in unclear else -1 :]) for key in keys}
+
+
+def shown(figure: float) -> str:
+    """A figure with four digits: `3.673M`, `0.1413`."""
+    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
+        if abs(figure) >= 10**power:
+            return f"{figure / 10**power:.4g}{letter}"
+    return f"{figure:.4g}"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +18,13 @@ from torch.utils.data.distributed import DistributedSampler
 
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, DataError, Problem
-from otter_ray.train.callbacks import EpochSetter
+from otter_ray.train.callbacks import EpochSeed, EpochSetter
 from otter_ray.train.components import accepted, find_class
 from otter_ray.train.distributed import rank, ranks
 from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.restore import load_weights
 
+CGROUP = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD" or "max PERIOD", in microseconds
 WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "timeout", "multiprocessing_context")
 
 
@@ -30,8 +32,8 @@ def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) ->
     """The data set that the section names.
 
     Args:
-        facts: what stands elsewhere (`dataset_facts`) or is known at run time only (`valid_dataset`); those
-            that the class takes by name and its own options do not give are passed on.
+        facts: what stands elsewhere (`dataset_facts`) or is known at run time only (`valid_dataset`,
+            `test_dataset`); those that the class takes by name and its own options do not give are passed on.
     """
     cls = find_class(section.name, "dataset", project)
     try:
@@ -52,15 +54,38 @@ def dataset_facts(config: Config) -> dict[str, Any]:
 
 
 def build_datasets(config: Config) -> tuple[Dataset[Any], Dataset[Any]]:
-    """(train, valid). The training set is told of the other one, to keep its documents out."""
-    facts = dataset_facts(config)
-    valid = build_dataset(config.dataset.valid_options, config.project, facts)
-    train = build_dataset(config.dataset.train_options, config.project, {**facts, "valid_dataset": valid})
-    return train, valid
+    """(train, valid). The training set is told of all others, to keep their documents out."""
+    valid, test = build_held_out(config)
+    facts = {**dataset_facts(config), "valid_dataset": valid, "test_dataset": test}
+    return build_dataset(config.dataset.train_options, config.project, facts), valid
+
+
+def build_held_out(config: Config) -> tuple[Dataset[Any], Dataset[Any] | None]:
+    """(valid, test). The test set, if the config asks for one, is told of the other, to keep its documents
+    out; nobody but the export's gate looks at its images."""
+    valid = build_valid(config)
+    return valid, build_test(config, valid)
+
+
+def build_valid(config: Config) -> Dataset[Any]:
+    """What is validated with. It is chosen first: neither of the others has a say in it."""
+    return build_dataset(config.dataset.valid_options, config.project, dataset_facts(config))
+
+
+def build_test(config: Config, valid: Dataset[Any]) -> Dataset[Any] | None:
+    """The test set beside that validation set, None where the config asks for none."""
+    section = config.dataset.test_options
+    facts = {**dataset_facts(config), "valid_dataset": valid}
+    return None if section is None else build_dataset(section, config.project, facts)
 
 
 def build_dataloader(
-    dataset: Dataset[Any], options: Mapping[str, Any], batch_size: int, cpus: int, even: bool = False
+    dataset: Dataset[Any],
+    options: Mapping[str, Any],
+    batch_size: int,
+    cpus: int,
+    even: bool = False,
+    seed: int = 0,
 ) -> DataLoader[Any]:
     """A loader with `batch_size: -1` filled in and no more workers than the run has CPUs to spare.
 
@@ -71,6 +96,7 @@ def build_dataloader(
             the run loads its own data.
         even: ranks get equally many items, some of them twice (or none of the last, with `drop_last`), as
             training needs it; else each item goes to one rank, once.
+        seed: of the order in which several ranks shuffle.
     """
     filled = dict(options)
     if ranks() > 1:
@@ -78,7 +104,7 @@ def build_dataloader(
         filled["sampler"] = range(rank(), len(dataset), ranks())  # type: ignore[arg-type]
         if even:
             drop_last = filled.get("drop_last", False)
-            filled["sampler"] = DistributedSampler(dataset, shuffle=shuffle, drop_last=drop_last)
+            filled["sampler"] = DistributedSampler(dataset, shuffle=shuffle, drop_last=drop_last, seed=seed)
     if filled.get("batch_size", -1) == -1:
         filled["batch_size"] = batch_size
     workers = loader_workers(int(filled.get("num_workers", 0)), cpus)
@@ -169,7 +195,7 @@ def build_trainer(
             **options,
             default_root_dir=folder,
             logger=logger,
-            callbacks=[*callbacks, EpochSetter(), reporter],
+            callbacks=[*callbacks, EpochSetter(), EpochSeed(config.common.seed), reporter],
             enable_checkpointing=True,
             enable_autolog_hparams=False,
         )
@@ -217,5 +243,14 @@ def with_classes(config: Config, count: int) -> Config:
 
 
 def available_cpus() -> int:
-    """CPUs that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPUs that this process may run on: by its affinity, and by its container's quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(cpus, _quota(CGROUP))))
+
+
+def _quota(file: Path) -> float:
+    """CPUs that a cgroup (version 2) may use at once; infinite without a limit."""
+    if not file.is_file():
+        return math.inf
+    microseconds, period = file.read_text().split()
+    return math.inf if microseconds == "max" else int(microseconds) / int(period)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from otter_ray.errors import TrainingError, did_you_mean
+from otter_ray.files import to_disk
 from otter_ray.train.distributed import any_rank, ranks
 from otter_ray.train.report import EpochReport, Report
 from otter_ray.train.restore import read_checkpoint
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 AGREE = 16  # steps after which several ranks ask each other whether to save
+LOOK = 64  # steps after which the loss is looked at: a GPU has to be waited for
 
 
 class CustomTQDMProgressBar(TQDMProgressBar):
@@ -52,6 +56,34 @@ class EpochSetter(L.Callback):
             set_epoch(trainer.current_epoch)
 
 
+class EpochSeed(L.Callback):
+    """Seeds each epoch's random numbers by (seed, epoch): a run that goes on draws what it would have drawn.
+
+    Lightning begins the first epoch of a process with its loader before any hook of that epoch, so an epoch
+    is seeded when the one before it ends, and when a checkpoint is loaded.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.epoch = seed, 0
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seeds the next epoch."""
+        self._seed(trainer.current_epoch + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch that comes next."""
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what `state_dict` gave."""
+        self._seed(state_dict["epoch"])
+
+    def _seed(self, epoch: int) -> None:
+        self.epoch = epoch
+        words = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
+        L.seed_everything(int(words[0]), workers=True, verbose=False)
+
+
 class Reporter(Checkpoint):
     """At the end of each validated epoch: saves `last.ckpt` and `best.ckpt`, then reports.
 
@@ -77,31 +109,33 @@ class Reporter(Checkpoint):
         self.folder, self.report, self.save_soon, self.saved = folder, report, save_soon, saved
         self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
         self.best: float | None = None
-        self.reported: EpochReport | None = None
+        self.reports: list[EpochReport] = []
         self.validated = False
         self.started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far, which a resumed run goes on from."""
-        return {"best": self.best}
+        """The best value so far and what was reported, which a resumed run goes on from."""
+        return {"best": self.best, "reports": [asdict(report) for report in self.reports]}
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Puts the epoch's metrics into the checkpoint, so that a file alone says what it is worth."""
-        checkpoint["metric"], checkpoint["metrics"] = self.metric, _metrics(trainer)
+        checkpoint["metric"], checkpoint["metrics"] = self.metric, self._metrics(trainer)
         checkpoint["device"] = pl_module.device.type
-        checkpoint["reported"] = self.reported and asdict(self.reported)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what `state_dict` gave. The best of another run is not this one's."""
+        """Takes up what `state_dict` gave. What another run did is not this one's."""
         if (self.folder / BEST).is_file():
             self.best = state_dict["best"]
+            self.reports = [EpochReport(**report) for report in state_dict["reports"]]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves what there is of the epoch where it may not live to its end."""
+        """Saves what there is of the epoch where it may not live to its end. Refuses a loss that is none."""
+        if trainer.is_last_batch or batch_idx % LOOK == LOOK - 1:
+            _check_loss(outputs, trainer)
         if self.save_soon is None or (ranks() > 1 and batch_idx % AGREE):
             return
         # Saving is everybody's work: all do it after the same batch.
@@ -118,7 +152,7 @@ class Reporter(Checkpoint):
         if not self.validated:
             return
         self.validated = False
-        metrics = _metrics(trainer)
+        metrics = self._metrics(trainer)
         value = self._value(metrics)
         # Nothing is greater than NaN: a first epoch without a value must not stay the best.
         best = self.best
@@ -126,9 +160,15 @@ class Reporter(Checkpoint):
         if improved:
             self.best = value
         seconds = time.perf_counter() - self.started
-        self.reported = EpochReport(trainer.current_epoch + 1, metrics, seconds, improved)
+        report = EpochReport(trainer.current_epoch + 1, metrics, seconds, improved)
+        self.reports.append(report)
         self._save(trainer, improved)
-        self.report(self.reported)
+        self.report(report)
+
+    def _metrics(self, trainer: L.Trainer) -> dict[str, float]:
+        """What was logged, last in an earlier epoch perhaps: Lightning forgets that where a run goes on."""
+        before = self.reports[-1].metrics if self.reports else {}
+        return {**before, **{name: float(value) for name, value in trainer.callback_metrics.items()}}
 
     def _value(self, metrics: dict[str, float]) -> float:
         if self.metric not in metrics:
@@ -142,23 +182,36 @@ class Reporter(Checkpoint):
         """Writes beside the target and renames: a run killed in between keeps the previous file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{LAST}.partial"
-        trainer.save_checkpoint(partial, weights_only=False)
-        if not trainer.is_global_zero:
-            return
-        if improved:
-            copy = self.folder / f"{BEST}.partial"
-            shutil.copyfile(partial, copy)
-            copy.replace(self.folder / BEST)
-        partial.replace(self.folder / LAST)
+        copy = self.folder / f"{BEST}.partial"
+        try:
+            trainer.save_checkpoint(partial, weights_only=False)
+            if not trainer.is_global_zero:
+                return
+            to_disk(partial)
+            if improved:
+                shutil.copyfile(partial, copy)
+                to_disk(copy)
+                copy.replace(self.folder / BEST)
+            partial.replace(self.folder / LAST)
+        except OSError:
+            # What is no checkpoint takes room that others need.
+            partial.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
+            raise
         if self.saved is not None:
             self.saved()
 
 
-def last_report(checkpoint: Path) -> EpochReport | None:
-    """The last epoch that was reported when the checkpoint was saved; none in a first epoch."""
-    reported = read_checkpoint(checkpoint).get("reported")
-    return reported and EpochReport(**reported)
+def reports_so_far(checkpoint: Path) -> list[EpochReport]:
+    """Every epoch that its run had validated when the checkpoint was saved."""
+    state = read_checkpoint(checkpoint)["callbacks"][Reporter.__name__]
+    return [EpochReport(**report) for report in state["reports"]]
 
 
-def _metrics(trainer: L.Trainer) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+def _check_loss(outputs: Any, trainer: L.Trainer) -> None:
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    if isinstance(loss, torch.Tensor) and not torch.isfinite(loss).all():
+        raise TrainingError(
+            f"the loss is {loss.mean().item()} after step {trainer.global_step}, in epoch "
+            f"{trainer.current_epoch + 1}: the training diverged. A lower learning rate may help."
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.utils.data import DataLoader
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, OtterError, Problem, did_you_mean
 from otter_ray.train.builders import dataset_facts, with_classes
-from otter_ray.train.components import find_class, load_project, unknown_arguments
+from otter_ray.train.components import accepted, find_class, load_project, unknown_arguments
 from otter_ray.train.distributed import torchrun_ranks
 from otter_ray.train.quiet import quiet
 from otter_ray.train.restore import STATES, find_restore, restore_problems
@@ -57,6 +58,7 @@ class Checker:
             *_quantize(config),
             *(_restore(config) if self.starts else []),
             *_facts_that_differ(config),
+            *_not_kept_apart(config),
             *_trainer(config),
             *self._told(config, ("precision", precision), partial(_precision, precision)),
             *_plain(config, "trainer", L.Trainer, config.trainer.model_dump(), TRAINER_GIVEN),
@@ -132,6 +134,8 @@ def _sections(config: Config) -> Iterator[tuple[str, str, Component]]:
         yield "model.teacher", "teacher", model.teacher
     yield "dataset.train_options", "dataset", data.train_options
     yield "dataset.valid_options", "dataset", data.valid_options
+    if data.test_options is not None:
+        yield "dataset.test_options", "dataset", data.test_options
     yield "optimizer", "optimizer", config.optimizer
     if config.lr_scheduler is not None:
         yield "lr_scheduler", "lr_scheduler", config.lr_scheduler
@@ -208,6 +212,25 @@ def _facts_that_differ(config: Config) -> Iterator[Problem]:
         if own not in (None, shared) and [own, own] != shared:  # a side of a square is a size, too
             message = f"{own} but common.{name} is {shared}. Make them the same, or leave this one out."
             yield config.problem(f"dataset.train_options.options.{name}", message)
+
+
+def _not_kept_apart(config: Config) -> Iterator[Problem]:
+    """Data sets that cannot leave out the documents of another, where a test asks them to."""
+    data = config.dataset
+    if data.test_options is None:
+        return
+    for key, section, other in (
+        ("train_options", data.train_options, "test_dataset"),
+        ("test_options", data.test_options, "valid_dataset"),
+    ):
+        with suppress(LookupError):  # told already
+            cls = find_class(section.name, "dataset", config.project)
+            if not accepted(cls, {other: None}):
+                message = (
+                    f"{section.name} takes no {other}, to leave out what is held out beside it. "
+                    "Take a data set that does, or remove dataset.test_options."
+                )
+                yield config.problem(f"dataset.{key}.name", message)
 
 
 def _trainer(config: Config) -> list[Problem]:

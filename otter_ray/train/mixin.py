@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class BaseMixin(_Base):
         METRICS: names that the model logs, so that a monitor of anything else is refused before the
             start; empty: not known.
         SCORES: names that `score` gives: what a study can be about.
+        STEADIER: metric -> another that the model logs and that ranks configurations in their early epochs as
+            the metric does at the end: what stops trials early looks at it.
         FRESH: prefixes of weights that `common.is_restore` may leave at their fresh values, where the
             checkpoint has none of them or of another shape: a loss's, on other data.
 
@@ -46,6 +49,7 @@ class BaseMixin(_Base):
 
     METRICS: tuple[str, ...] = ()
     SCORES: tuple[str, ...] = ()
+    STEADIER: Mapping[str, str] = MappingProxyType({})
     FRESH: tuple[str, ...] = ()
     config: Config
     previews: bool = False
@@ -129,9 +133,24 @@ class BaseMixin(_Base):
             if add is not None:
                 add(f"preview/{name}", content, self.global_step, **options)
 
+    def pretend_loss(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """A loss of inputs alone: a study tries with it whether each of its models can be trained at all.
+
+        The outputs' sum, unless a model says how to make up labels for its loss.
+        """
+        outputs = self(*inputs)
+        parts = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+        return torch.stack([part.sum() for part in parts]).sum()
+
     def score(self, outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         """Metrics of a whole validation set, from what the exported wrapper gives and the labels."""
         raise NotImplementedError(f"{type(self).__name__} must say how its outputs are scored")
+
+    def score_interval(
+        self, outputs: torch.Tensor, labels: torch.Tensor, metric: str
+    ) -> tuple[float, float] | None:
+        """95 % confidence interval of one of the metrics that `score` gives; None: none is known."""
+        return None
 
     def score_details(self) -> dict[str, Any]:
         """What lies behind the last `score`, as plain data for a model's JSON; nothing by default."""

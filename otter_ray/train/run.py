@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from otter_ray.config import Config, to_yaml
-from otter_ray.errors import ConfigError, TrainingError
+from otter_ray.errors import ConfigError, DataError, TrainingError
 from otter_ray.train.builders import (
     available_cpus,
     build_dataloader,
@@ -23,6 +23,7 @@ from otter_ray.train.builders import (
     fill_classes,
 )
 from otter_ray.train.callbacks import BEST, Reporter
+from otter_ray.train.distributed import ranks
 from otter_ray.train.quiet import quiet
 from otter_ray.train.record import write_environment, write_figures
 from otter_ray.train.report import Report
@@ -51,7 +52,7 @@ def run_training(
             `environment.json` and `model.json`.
         report: called after each validated epoch; what it raises ends the run.
         metric, mode: which epoch is best.
-        cpus: threads for torch, and the bound of the loaders' workers, of each process; None: all.
+        cpus: of each process, for the training loader's workers and torch's threads together; None: all.
         standalone: False inside a study: no progress bars and summaries, no previews unless asked for.
         checkpoint: of this run, to go on from; None: from fresh weights, or from the earlier run that
             `common.is_restore` asks for.
@@ -67,7 +68,6 @@ def run_training(
         raise TrainingError(f"no checkpoint at {checkpoint} to go on from. Start the run without --resume.")
     cpus = cpus or available_cpus()
     folder.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(cpus)
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config = _pinned(config, checkpoint)
@@ -113,7 +113,15 @@ def prepare(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoa
     train, valid = build_datasets(config)
     config = fill_classes(config, train)
     batch_size = config.common.batch_size
-    loader = build_dataloader(train, config.dataloader.train_options, batch_size, cpus, even=True)
+    options = config.dataloader.train_options
+    loader = build_dataloader(train, options, batch_size, cpus, even=True, seed=config.common.seed)
+    # Of the CPUs those that load do not train.
+    torch.set_num_threads(max(1, cpus - loader.num_workers))
+    if len(valid) < ranks():  # type: ignore[arg-type]
+        raise DataError(
+            f"{len(valid)} images to validate with are too few for {ranks()} workers: each needs one. "  # type: ignore[arg-type]
+            "Lower resources.workers_per_trial, or validate with more."
+        )
     if not len(loader):
         message = (
             f"{loader.batch_size} is more than the training set has items, and drop_last is true. Lower it."

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import sys
+import json
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit, plain_console
 from otter_ray.config import Config, Space, load_config, load_space
-from otter_ray.errors import ConfigError, Problem
+from otter_ray.errors import ConfigError, Problem, StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from otter_ray.tune.exports import Exports
     from otter_ray.tune.folder import StudyFolder
-    from otter_ray.tune.run import Outcome, Search
+    from otter_ray.tune.halt import Halt
+    from otter_ray.tune.limits import Limits
+    from otter_ray.tune.run import Search
     from otter_ray.tune.storage import Storage
+    from otter_ray.tune.winner import Outcome
 
 FAILED = 1
 
@@ -38,6 +43,18 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study of that --name (default: the newest).")
     ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="--resume with a changed config, or a narrower space than it began with."
+        ),
+    ] = False,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY", help="Begin with the best trials of another study: its name or folder."
+        ),
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where studies are kept: RUNS/CONFIG/STUDY.")] = Path("runs"),
     storage: Annotated[
         str | None,
@@ -58,10 +75,20 @@ def tune(
         ),
     ] = False,
     samples: Annotated[int, typer.Option(min=0, help="Configs that --dry-run samples.")] = 3,
-    export_on_interrupt: Annotated[
-        bool | None,
-        typer.Option(help="After Ctrl-C: export the best so far? Asked on a terminal, else no."),
+    time_budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End the search after this time: 90s, 45m, 2h, 1h30m.")
     ] = None,
+    max_epochs_total: Annotated[
+        int | None, typer.Option(min=1, help="End the search after so many epochs of all trials together.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="End the search when so many trials in a row brought no better value."),
+    ] = None,
+    export: Annotated[
+        str,
+        typer.Option(help="What is exported: best, pareto (the whole front), or top with a number: top3."),
+    ] = "best",
 ) -> None:
     """Search a config's space, then export the best epoch of the best trial as a proven ONNX file.
 
@@ -71,23 +98,27 @@ def tune(
 
       python -m otter_ray.tune my_config --set dataset.train_options.options.root=/data/docs --trials 64
 
-    Trial 0 is the config as it stands, so the search never ends below its start. Ctrl-C stops it and
-    keeps what is finished. Exit codes: 0 done, 1 no model passed the gate, 2 a mistake in what was
-    given, 130 interrupted.
+    Trial 0 is the config as it stands, so the search never ends below its start. Ctrl-C: running trials
+    finish their epoch, and the best so far is exported; again: at once. --resume goes on after either.
+    Exit codes: 0 done, 1 no model passed the gate, 2 a mistake in what was given, 130 interrupted.
     """
+    from otter_ray.tune.exports import Exports
     from otter_ray.tune.job import job_address, lasting
+    from otter_ray.tune.limits import Limits, parse_duration
 
     with honest_exit():
         address = address or job_address()
         loaded, searched = load_both(config, space, sets or [])
         if trials is not None:
             searched = searched.with_trials(trials)
+        seconds = parse_duration(time_budget) if time_budget is not None else None
+        limits = Limits(seconds, max_epochs_total, patience)
+        exports = Exports.of(export, searched.study)
         if dry_run:
             _dry_run(loaded, searched, samples, address)
             return
-        code = _study(
-            loaded, searched, Choice(lasting(runs), name, resume, storage), address, export_on_interrupt
-        )
+        choice = Choice(lasting(runs), name, resume, storage, accept_changes, warm_start)
+        code = _study(loaded, searched, choice, address, limits, exports)
     raise typer.Exit(code)
 
 
@@ -116,6 +147,8 @@ class Choice:
     name: str | None
     resume: bool
     storage: str | None
+    accept_changes: bool
+    warm_start: str | None
 
     def folder(self, config: str) -> tuple[StudyFolder, Storage | None]:
         """Its folder, new or to go on with, and where it is kept beside that. Raises StudyError."""
@@ -123,7 +156,18 @@ class Choice:
 
         if self.storage is not None:
             return kept_folder(self.runs, config, self.name, self.storage, self.resume)
-        return (open_folder if self.resume else create_folder)(self.runs, config, self.name), None
+        if not self.resume:
+            return create_folder(self.runs, config, self.name), None
+        folder = open_folder(self.runs, config, self.name)
+        if folder.storage is not None:
+            folder.storage.get_study(folder.path)
+        return folder, folder.storage
+
+    def first(self, config: Config, space: Space, console: Console) -> list[dict[str, Any]]:
+        """Parameters of the trials that it begins with, after the base config's. Raises StudyError."""
+        from otter_ray.tune.first import best_of
+
+        return best_of(self.warm_start, self.runs, config, space, console) if self.warm_start else []
 
 
 def _dry_run(config: Config, space: Space, samples: int, address: str | None) -> None:
@@ -137,12 +181,15 @@ def _dry_run(config: Config, space: Space, samples: int, address: str | None) ->
     show_plan(config, space, nodes, growth, samples, plain_console())
 
 
-def _study(config: Config, space: Space, choice: Choice, address: str | None, export: bool | None) -> int:
+def _study(
+    config: Config, space: Space, choice: Choice, address: str | None, limits: Limits, exports: Exports
+) -> int:
     from otter_ray.tune import run
-    from otter_ray.tune.check import check_study, local_node
+    from otter_ray.tune.check import check_study, local_node, with_steady_scheduler
     from otter_ray.tune.cluster import autoscaler_config, cluster
-    from otter_ray.tune.dry_run import plan_for, tell_plan
+    from otter_ray.tune.dry_run import plan_for, within_grid
     from otter_ray.tune.folder import sole_driver
+    from otter_ray.tune.phases import Phases
     from otter_ray.tune.plan import gpus_of
     from otter_ray.tune.probe import check_nodes
     from otter_ray.tune.session import ray_session
@@ -152,65 +199,89 @@ def _study(config: Config, space: Space, choice: Choice, address: str | None, ex
         dashboard = stack.enter_context(ray_session(address, config.project)) if address else None
         autoscaler = autoscaler_config() if address else None
         nodes, growth = cluster(autoscaler) if address else ([local_node()], [])
+        space = with_steady_scheduler(space, config)
         check_study(config, space, gpus_of(nodes, growth), starts=not choice.resume)
+        space = within_grid(space, config, console)
         plan_for(config, space, nodes, growth)
+        first = cache(partial(choice.first, config, space, console))
+        if not choice.resume:
+            first()
         folder, storage = choice.folder(config.name)
         stack.enter_context(sole_driver(folder))
+        if growth and storage is None:
+            console.print(
+                f"warning: nodes that the autoscaler adds must see {folder.path}, too. If they share no such "
+                "folder (NFS), give --storage s3://BUCKET/PATH.",
+                style="yellow",
+            )
         with run.removed_if_unused(folder):
             if address:
                 check_nodes(folder.path, storage)
-            search = run.prepare(config, space, folder, console, storage)
+            search = run.prepare(
+                config, space, folder, console, storage, choice.accept_changes, first, exports
+            )
         console.print(f"study: {folder.path}")
-        if (left := search.trials_left()) > 0:
-            if not address:
-                dashboard = stack.enter_context(ray_session(None))
-            plan = plan_for(config, space.with_trials(left), *cluster(autoscaler))
-            tell_plan(plan, config, console)
-            if dashboard:
-                console.print(f"dashboard: {dashboard}")
-            run.run_trials(search, plan, console, autoscaler)
-    return _finish(search, console, export)
+
+        @cache
+        def connect() -> None:
+            if shown := dashboard if address else stack.enter_context(ray_session(None)):
+                console.print(f"dashboard: {shown}")
+
+        halt, finals = Phases(console, connect, autoscaler, limits).run(search)
+    return _finish(search, finals, console, halt)
 
 
-def _finish(search: Search, console: Console, export: bool | None) -> int:
-    """Exports the winner, unless the search was interrupted and nobody wants that; gives the exit code."""
-    from otter_ray.tune import run
+def _finish(search: Search, finals: Search | None, console: Console, halt: Halt | None) -> int:
+    """Exports the winner, where there is any; gives the exit code."""
+    from otter_ray.tune.exports import export_others
+    from otter_ray.tune.room import no_room
+    from otter_ray.tune.winner import export_winner
 
-    interrupted = search.trials_left() > 0
-    if interrupted:
-        console.print(
-            f"interrupted; finished trials are kept. Go on with --name {search.folder.name} --resume"
-        )
-        if not (search.has_winner() and _wants_export(export)):
-            return INTERRUPTED
-    outcome = run.export_winner(search)
-    _print_outcome(console, outcome, search.config, search.space)
+    further = f"--name {search.folder.name} --resume"
+    if halt and halt.is_fault:
+        folder = search.folder.path
+        reason = no_room(folder, folder) if halt.is_full else halt.reason
+        raise StudyError(f"{reason}. What is done is kept: mend that, and go on with {further}")
+    reason = halt.reason if halt else "stopped"
+    if left := search.trials_left():
+        console.print(f"{reason}; trials left: {left}; go on with {further}")
+    if runs_left := finals.trials_left() if finals else 0:
+        console.print(f"{reason}; runs of finalists left: {runs_left}; go on with {further}")
+    interrupted = bool((left or runs_left) and halt and halt.is_interrupt)
+    if interrupted and not search.has_winner():
+        return INTERRUPTED
+    decisive = finals if not runs_left else None
+    outcome = export_winner(search, decisive)
+    _print_outcome(console, outcome, search)
+    if search.exports.are_several:
+        for line in export_others(search, decisive, outcome):
+            console.print(line)
     search.keep()
     if interrupted:
         return INTERRUPTED
     return 0 if outcome.exported else FAILED
 
 
-def _wants_export(export: bool | None) -> bool:
-    if export is None and sys.stdin.isatty():
-        return typer.confirm("Export the best so far?", default=True)
-    return bool(export)
+def _print_outcome(console: Console, outcome: Outcome, search: Search) -> None:
+    from otter_ray.report.page import print_page
+    from otter_ray.report.tables import values_table
+    from otter_ray.tune.folder import config_of
 
-
-def _print_outcome(console: Console, outcome: Outcome, config: Config, space: Space) -> None:
-    from otter_ray.report.tables import outcome_lines, trials_table, values_table
-
-    metric, mode = space.study.metric, space.study.mode
-    console.print(trials_table(outcome.rows, metric, mode))
-    for line in [*outcome_lines(outcome.rows, metric, mode), *outcome.rejected]:
+    facts = json.loads(outcome.exported.json.read_text()) if outcome.exported else None
+    print_page(console, search.study, search.folder.path, outcome.rows, facts)
+    for line in outcome.rejected:
         console.print(line)
     if outcome.winner is None or outcome.exported is None:
         console.print("no trial gave a model that passed the gate", style="red")
         return
     values = outcome.winner.values
-    console.print(values_table(values, {key: config.get(key) for key in values if config.has(key)}))
+    base = config_of(search.folder, outcome.winner.config, search.config)
+    console.print(values_table(values, {key: base.get(key) for key in values if base.has(key)}))
     console.print(str(outcome.exported.gate))
-    console.print(f"onnx: {outcome.exported.onnx}", style="bold")
+    if announcement := outcome.exported.gate.announcement():
+        console.print(announcement, style="bold")
+    before = " (exported before, from the same checkpoint)" if outcome.exported.is_earlier else ""
+    console.print(f"onnx: {outcome.exported.onnx}{before}", style="bold")
 
 
 if __name__ == "__main__":

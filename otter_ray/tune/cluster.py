@@ -34,12 +34,25 @@ def cluster(autoscaler: Mapping[str, Any] | None = None) -> tuple[list[Node], li
 
 
 def living() -> list[Member]:
-    """The nodes that take work: alive, and not about to go."""
+    """The nodes that take work."""
+    return [_member(entry) for entry in living_entries()]
+
+
+def living_entries() -> list[dict[str, Any]]:
+    """What Ray knows of the nodes that are alive, and not about to go."""
     import ray
     from ray._private.state import state
 
     going = state.get_draining_nodes()
-    return [_member(entry) for entry in ray.nodes() if entry["Alive"] and entry["NodeID"] not in going]
+    return [entry for entry in ray.nodes() if entry["Alive"] and entry["NodeID"] not in going]
+
+
+def own_node_died() -> bool:
+    """Whether the driver's node is gone for the connected Ray, and every slot that it started with it."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return any(entry["NodeID"] == own and not entry["Alive"] for entry in ray.nodes())
 
 
 def _member(entry: Mapping[str, Any]) -> Member:
@@ -64,8 +77,7 @@ def growth_of(config: Mapping[str, Any] | None, members: Sequence[Member]) -> li
         count = min(kind.get("max_workers", 0) - _workers_of(name, node, members), left)
         # Your own machines have no stated resources: they are counted once they are there.
         if count > 0 and offered:
-            growth.append(Growth(name, node, count))
-            left -= count
+            growth.append(Growth(name, node, count, left))
     return growth
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import unified_diff
 from pathlib import Path
 
 import optuna
-import yaml
 from filelock import FileLock, Timeout
+from optuna.study import StudyDirection
 
-from otter_ray.config import Config, Space, StudyOptions, to_yaml
+from otter_ray.config import Config, StudyOptions, load_config
 from otter_ray.errors import StudyError
-from otter_ray.report.rows import open_journal
+from otter_ray.report.rows import METRIC, OBJECTIVES, newest_study, open_journal
+from otter_ray.tune.journal import WholeLines, mend_journal
 from otter_ray.tune.sampler import build_sampler
-from otter_ray.tune.storage import JOURNAL, Storage
+from otter_ray.tune.stateless import Searched
+from otter_ray.tune.storage import JOURNAL, TRIALS, Storage
+
+# What the study is about now.
+CONFIG_FILE, SPACE_FILE = "config.yaml", "space.yaml"
+MARK = ".mark"
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+STORAGE_FILE = "storage.txt"
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,27 @@ class StudyFolder:
         """The Optuna journal."""
         return self.path / JOURNAL
 
+    @property
+    def storage(self) -> Storage | None:
+        """Where the study is kept beside this folder."""
+        file = self.path / STORAGE_FILE
+        return Storage(file.read_text().strip()) if file.is_file() else None
+
+    def marked(self) -> str:
+        """A word that a node reads in `MARK` if the folder that it sees is this one."""
+        word = secrets.token_hex(8)
+        (self.path / MARK).write_text(word)
+        return word
+
+    def delete(self, name: str, storage: Storage | None) -> None:
+        """Deletes a file, if it is there, here and where the study is kept. Raises OSError, StudyError."""
+        (self.path / name).unlink(missing_ok=True)
+        if storage is not None and storage.exists(name):
+            storage.remove(name)
+
     def trial(self, number: int) -> Path:
         """The folder of one trial."""
-        return self.path / "trials" / f"{number:04d}"
+        return self.path / TRIALS / f"{number:04d}"
 
 
 def new_name() -> str:
@@ -56,7 +82,7 @@ def create_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
     folder = StudyFolder((runs / config / name).absolute())
     try:
         folder.path.mkdir(parents=True)
-        (folder.path / "trials").mkdir()
+        (folder.path / TRIALS).mkdir()
     except FileExistsError as exc:
         if not folder.path.is_dir():
             raise StudyError(f"{folder.path} cannot be made: {exc}. Give another --runs.") from exc
@@ -75,12 +101,22 @@ def open_folder(runs: Path, config: str, name: str | None) -> StudyFolder:
     Raises:
         StudyError: there is no such study; lists the ones there are.
     """
-    studies = sorted((runs / config).glob("*/study.journal"), key=lambda path: path.stat().st_mtime)
-    names = [path.parent.name for path in studies]
+    # A driver may have died before it made a journal; then the study begins here.
+    studies = [path for path in (runs / config).glob("*/") if _is_study(path)]
+    names = [path.name for path in sorted(studies, key=_last_written)]
     if not names or (name is not None and name not in names):
         there = f"There are: {', '.join(names)}." if names else "There is none yet."
         raise StudyError(f"no study {name or ''} of {config} to resume in {runs / config}. {there}")
     return StudyFolder((runs / config / (name or names[-1])).absolute())
+
+
+def _is_study(path: Path) -> bool:
+    return (path / TRIALS).is_dir() or not any(path.iterdir())
+
+
+def _last_written(study: Path) -> float:
+    journal = study / JOURNAL
+    return (journal if journal.exists() else study).stat().st_mtime
 
 
 def kept_folder(
@@ -97,11 +133,17 @@ def kept_folder(
     storage = Storage.of(place, config, name)
     if resume:
         folder = StudyFolder((runs / config / name).absolute())
+        kept = folder.storage
+        if folder.journal.exists() and (kept is None or kept.uri != storage.uri):
+            where = f"is kept in {kept.uri}" if kept else "was begun without --storage"
+            raise StudyError(f"study {name} {where}. Leave --storage out, or name that one.")
         storage.get_study(folder.path)
         return folder, storage
     if storage.exists(JOURNAL):
         raise StudyError(f"study {name!r} exists at {storage.uri}. Go on from where it was with --resume.")
-    return create_folder(runs, config, name), storage
+    folder = create_folder(runs, config, name)
+    (folder.path / STORAGE_FILE).write_text(f"{storage.uri}\n")
+    return folder, storage
 
 
 @contextmanager
@@ -124,37 +166,44 @@ def sole_driver(folder: StudyFolder) -> Iterator[None]:
         lock.release()
 
 
-def keep_or_compare(folder: StudyFolder, config: Config, space: Space) -> None:
-    """Keeps config and space in a new study's folder.
+def config_of(folder: StudyFolder, file: str | None, config: Config) -> Config:
+    """What a trial's values change: `config`, or an earlier one of the study's, kept in `file`."""
+    return load_config(str(folder.path / file)) if file else config
+
+
+def open_study(
+    folder: StudyFolder,
+    options: StudyOptions,
+    seed: int = 0,
+    begin: Callable[[optuna.Study], None] | None = None,
+    searched: Searched | None = None,
+) -> optuna.Study:
+    """The Optuna study in the folder's journal, made at first use. For who holds the study.
+
+    Args:
+        begin: queues what a new one begins with; done again where a driver died over it.
+        searched: as `build_sampler` wants it.
 
     Raises:
-        StudyError: a resumed study began with others; its curves would not be comparable.
+        StudyError: the journal cannot be read.
     """
-    texts = {"config.yaml": to_yaml(config), "space.yaml": yaml.safe_dump(space.to_dict(), sort_keys=False)}
-    for name, text in texts.items():
-        path = folder.path / name
-        if not path.exists():
-            path.write_text(text)
-        elif path.read_text() != text:
-            changed = unified_diff(path.read_text().splitlines(), text.splitlines(), "then", "now", "", "", 0)
-            raise StudyError(
-                f"study {folder.name} began with another {name.removesuffix('.yaml')}:\n"
-                + "\n".join(changed)
-                + "\nUndo the change, or start a new study with another --name."
-            )
-
-
-def open_study(folder: StudyFolder, options: StudyOptions, seed: int = 0) -> optuna.Study:
-    """The Optuna study in the folder's journal, made at first use."""
-    storage = open_journal(folder.journal)
-    # A folder may have been renamed since: the journal knows its only study's name.
-    names = optuna.get_all_study_names(storage)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=names[0] if names else folder.name,
-        direction="maximize" if options.mode == "max" else "minimize",
-        load_if_exists=True,
-    )
-    study.sampler = build_sampler(options, seed, len(study.get_trials(deepcopy=False)))
-    study.set_user_attr("metric", options.metric)
+    mend_journal(folder.journal)
+    try:
+        storage = open_journal(folder.journal, WholeLines)
+    except (KeyError, ValueError) as exc:
+        raise StudyError(f"{folder.journal} cannot be read: {exc!r}. Restore it from a copy.") from exc
+    study = newest_study(storage)
+    if study is None:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=folder.name,
+            directions=[DIRECTIONS[mode] for mode in (options.mode, *options.objectives.values())],
+            load_if_exists=True,
+        )
+        if begin is not None:
+            begin(study)
+        if options.objectives:
+            study.set_user_attr(OBJECTIVES, options.objectives)
+        study.set_user_attr(METRIC, options.metric)
+    study.sampler = build_sampler(options, seed, searched)
     return study

@@ -55,4 +55,5 @@ class GroupRemover(Callback):  # type: ignore[misc]
             remove_placement_group(PlacementGroup(ray.PlacementGroupID.from_hex(group)))
             get_or_create_autoscaling_coordinator().cancel_request.remote(f"train-{run}")
 
-    on_trial_error = on_trial_complete
+    # Tried again elsewhere it gets another one.
+    on_trial_error = on_trial_recover = on_trial_complete

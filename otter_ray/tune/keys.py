@@ -10,10 +10,14 @@ NUMBER, VALUES = "number", "values"
 BASE: dict[str, Any] = {}
 # Reported by a trial: epochs done, from 1; why it failed; the prefix of everything that was logged.
 EPOCH, ERROR, METRICS = "epoch", "error", "metrics/"
+# Reported with an error: whether another attempt would fail alike, and whether the study is to blame.
+FINAL, FAULT = "final", "fault"
 # Reported by a trial with a worker group: its placement group and its Ray Train run, whose requests to the
 # autoscaler are known by it. Both outlive a slot that Tune ends.
 GROUP, RUN = "group", "run"
-# The error of a trial that was broken off and waits to be run again.
-INTERRUPTED = "interrupted"
+# Kept of a trial that ASHA stopped: after which epoch.
+STOPPED = "stopped"
 # Reported by a trial on a GPU: bytes that torch held at most, and that the GPU has.
 GPU_PEAK, GPU_TOTAL = "gpu_peak", "gpu_total"
+# Where Optuna keeps the parameters that a queued trial is to have.
+FIXED = "fixed_params"

@@ -9,7 +9,11 @@ import optuna
 from ray.tune import Callback
 from ray.util.metrics import Gauge
 
-STATES = ("running", "complete", "pruned", "fail")
+from otter_ray.report.rows import mode_of, rank, read_rows
+
+# A gauge's label -> a row's state.
+STATES = {"running": "unfinished", "complete": "complete", "pruned": "pruned", "fail": "failed"}
+STATES |= {"infeasible": "infeasible"}
 
 
 class StudyMetrics(Callback):  # type: ignore[misc]
@@ -41,11 +45,12 @@ class StudyMetrics(Callback):  # type: ignore[misc]
 
     def update(self) -> None:
         """Sets every gauge."""
-        counts = Counter(trial.state.name.lower() for trial in self.study.get_trials(deepcopy=False))
-        for state in STATES:
-            self.trials.set(counts[state], {"study": self.name, "state": state})
-        if counts["complete"]:
-            self.best.set(self.study.best_value, {"study": self.name})
+        rows = read_rows(self.study)
+        counts = Counter(row.state for row in rows)
+        for label, state in STATES.items():
+            self.trials.set(counts[state], {"study": self.name, "state": label})
+        if best := rank([row for row in rows if row.state == "complete"], mode_of(self.study)):
+            self.best.set(best[0].value, {"study": self.name})
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks and we never read them back."""

@@ -34,14 +34,23 @@ def preemption_notice() -> Iterator[threading.Event]:
 def _watch(notice: threading.Event, over: threading.Event) -> None:
     import ray
 
+    if not ray.is_initialized():
+        return  # asking for the context would start a Ray
     node = ray.get_runtime_context().get_node_id()
     on_ec2 = _ec2_token() is not None
     while not over.wait(SECONDS):
-        if node in ray._private.state.state.get_draining_nodes():
+        if on_ec2 and ec2_notice():
+            notice.set()
+            _drain(node)
+            return
+        try:
+            draining = ray._private.state.state.get_draining_nodes()
+        except Exception as exc:  # Ray's control service may be away for a while
+            print(f"whether this node drains cannot be asked: {exc}")
+            continue
+        if node in draining:
             notice.set()
             return
-        if on_ec2 and ec2_notice():
-            _drain(node)
 
 
 def ec2_notice() -> bool:
@@ -66,9 +75,16 @@ def _ask(method: str, path: str, token: str | None = None) -> str | None:
 
 
 def _drain(node: str) -> None:
+    """Asks Ray to start nothing here any more. The trial is saved whether it listens or not."""
     import ray
     from ray.core.generated import autoscaler_pb2
 
     deadline = int((time.time() + EC2_WARNS_AHEAD) * 1000)
     gcs = ray._raylet.GcsClient(address=ray.get_runtime_context().gcs_address)
-    gcs.drain_node(node, autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION, "spot interruption notice", deadline)
+    reason = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION
+    try:
+        accepted, why = gcs.drain_node(node, reason, "spot interruption notice", deadline)
+    except Exception as exc:  # of Ray's core, of several kinds
+        accepted, why = False, str(exc)
+    if not accepted:
+        print(f"EC2 takes this machine away, and Ray will not drain it: {why}")

@@ -17,6 +17,7 @@ from otter_ray.config import Config, Space
 from otter_ray.train.builders import (
     build_datasets,
     build_model,
+    build_test,
     dataset_facts,
     fill_classes,
     with_classes,
@@ -66,7 +67,9 @@ def prepare_data(config: Config, space: Space, folder: StudyFolder, console: Con
         built = {_data_of(branch): build_datasets(branch) for branch in _distinct(config, space, _data_of)}
     train, valid = built[_data_of(config)]
     fill_classes(config, train)
-    console.print(f"data: {_size(train)} to train on, {_size(valid)} to validate with")
+    test = build_test(config, valid)
+    tested = "" if test is None else f", {_size(test)} to test with"
+    console.print(f"data: {_size(train)} to train on, {_size(valid)} to validate with{tested}")
     draw_sheets = getattr(load_project(config.project), "draw_sheets", None)
     if draw_sheets is not None:
         draw_sheets(train, valid, folder.path)

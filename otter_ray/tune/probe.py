@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from otter_ray.errors import StudyError
+from otter_ray.tune.cluster import living_entries
 from otter_ray.tune.storage import Storage
 
 SECONDS = 60.0  # that a node has to answer
@@ -29,11 +30,10 @@ def check_nodes(folder: Path, storage: Storage | None) -> None:
     look = ray.remote(num_cpus=0, max_retries=0)(_look)
     asked = {}
     try:
-        for node in ray.nodes():
-            if node["Alive"]:
-                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-                asked[look.options(scheduling_strategy=there).remote(str(folder), storage, word)] = name
+        for node in living_entries():
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            asked[look.options(scheduling_strategy=there).remote(str(folder), storage, word)] = name
         ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS)
         blind = [f"{name}: {trouble}" for answer, name in asked.items() if (trouble := _trouble(answer))]
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune import Callback
@@ -11,9 +11,12 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from otter_ray.config import StudyOptions
+from otter_ray.report.rows import TrialRow, rank
 from otter_ray.tune.gpu import suggestion
 from otter_ray.tune.keys import BASE, EPOCH, ERROR, GPU_PEAK, GPU_TOTAL, NUMBER, VALUES
 from otter_ray.tune.plan import Plan
+
+DEATH = "its process died"
 
 
 class ProgressLines(Callback):  # type: ignore[misc]
@@ -24,14 +27,32 @@ class ProgressLines(Callback):  # type: ignore[misc]
         study: names the metric.
         max_epochs: of a trial that nobody stops.
         plan: of the study.
+        rows: its trials so far, where it goes on.
+        base_counts: whether the base config satisfies the constraints, and so may be the best.
+        labels: what trials are called, where it is not by their number.
+        place: of their folders, in the study's.
     """
 
-    def __init__(self, console: Console, study: StudyOptions, max_epochs: int, plan: Plan) -> None:
+    def __init__(
+        self,
+        console: Console,
+        study: StudyOptions,
+        max_epochs: int,
+        plan: Plan,
+        rows: Sequence[TrialRow] = (),
+        base_counts: bool = True,
+        labels: Mapping[int, str] | None = None,
+        place: str = "",
+    ) -> None:
+        self.labels, self.place = labels or {}, place
         self.console, self.metric, self.max_epochs, self.plan = console, study.metric, max_epochs, plan
+        self.retries, self.base_counts = study.retries, base_counts
         self.sign = 1.0 if study.mode == "max" else -1.0
-        self.best: tuple[float, int] | None = None
-        self.told: dict[int, int] = {}
-        self.ended, self.measured = 0, False
+        best = next(iter(rank(rows, study.mode)), None)
+        self.best = (best.value, best.number) if best and best.value is not None else None
+        self.told = {row.number: row.epochs for row in rows}
+        self.ended, self.measured = sum(row.has_ended for row in rows), False
+        self.trials = self.ended + plan.trials
         self.started = time.perf_counter()
 
     def on_trial_result(
@@ -40,22 +61,38 @@ class ProgressLines(Callback):  # type: ignore[misc]
         """One epoch, or the failure, of one trial."""
         number = trial.config[NUMBER]
         if ERROR in result:
-            self._print(trial, f"failed: {result[ERROR]} (its log.txt says more)", "red")
+            again = "" if result.get("done") else "; it goes on from its last checkpoint"
+            log = f"{self.place}trials/{number:04d}/log.txt"
+            self._print(trial, f"failed: {result[ERROR]} (see {log}){again}", "red")
             return
         if result[EPOCH] <= self.told.get(number, 0):
             return  # a trial that goes on after its node died begins with what it reported last
         self.told[number] = result[EPOCH]
         value = result[self.metric]
-        if self.best is None or self.sign * value > self.sign * self.best[0]:
+        counts = self.base_counts or trial.config[VALUES] != BASE
+        if counts and (self.best is None or self.sign * value > self.sign * self.best[0]):
             self.best = value, number
         stopped = result.get("done") and result[EPOCH] < self.max_epochs
         ending = "  stopped" if stopped else ""
-        best, whose = self.best
+        best = "  (violates a constraint)"
+        if self.best:
+            highest, whose = self.best
+            best = f"  (best {highest:.4f}, trial {self.labels.get(whose, whose)})"
         self._print(
-            trial,
-            f"epoch {result[EPOCH]}/{self.max_epochs}  {self.metric} {value:.4f}  "
-            f"(best {best:.4f}, trial {whose}){ending}",
+            trial, f"epoch {result[EPOCH]}/{self.max_epochs}  {self.metric} {value:.4f}{best}{ending}"
         )
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Its process or its node died."""
+        self._print(trial, f"{DEATH}; it goes on from its last checkpoint", "red")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """It died once more, and there is no further attempt; or before it began, and is handed out again."""
+        if trial.num_failures <= self.retries:
+            self.on_trial_recover(iteration, trials, trial)
+            return
+        self.ended += 1
+        self._print(trial, f"failed: {DEATH}", "red")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Counts the ended trials; the first on a GPU tells how many could share one."""
@@ -72,6 +109,7 @@ class ProgressLines(Callback):  # type: ignore[misc]
 
     def _print(self, trial: Trial, text: str, style: str | None = None) -> None:
         minutes, seconds = divmod(int(time.perf_counter() - self.started), 60)
-        name = "base" if trial.config[VALUES] == BASE else f"{trial.config[NUMBER]:4d}"
-        where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.plan.trials} done  trial {name}"
+        number = trial.config[NUMBER]
+        name = "base" if trial.config[VALUES] == BASE else self.labels.get(number, f"{number:4d}")
+        where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}"
         self.console.print(f"{where}  {text}", style=style)

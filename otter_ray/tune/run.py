@@ -5,61 +5,64 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from rich.console import Console
 
-from otter_ray.config import Config, Space, to_yaml
-from otter_ray.errors import OtterError, StudyError
-from otter_ray.export.run import Exported, export_checkpoint
-from otter_ray.report.rows import TrialRow, rank, read_rows, write_parquet
+from otter_ray.config import Config, Space
+from otter_ray.errors import StudyError
+from otter_ray.report.finals import FINALISTS
+from otter_ray.report.rows import rank, read_rows
 from otter_ray.train.record import write_environment
-from otter_ray.tune.folder import StudyFolder, keep_or_compare, open_study
+from otter_ray.tune.changes import agree, carry_over
+from otter_ray.tune.distributions import searched_together
+from otter_ray.tune.endings import ended, failed_alike, settle
+from otter_ray.tune.exports import THE_BEST, Exports
+from otter_ray.tune.figures import FILE, FigureBook, violated
+from otter_ray.tune.first import enqueue_first
+from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.names import trial_name
 from otter_ray.tune.plan import Plan
+from otter_ray.tune.preflight import preflight
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
-from otter_ray.tune.requeue import requeue_interrupted
-from otter_ray.tune.storage import TRIALS, Storage
+from otter_ray.tune.storage import Storage
 
-# Of a trial whose process or node died; a node that was announced to go does not count.
-RETRIES = 3
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a study leaves behind.
-
-    Attributes:
-        rows: its trials.
-        winner: the best trial whose ONNX file passed the gate; None where none did.
-        exported: that file.
-        rejected: candidates that failed the gate, with the reason.
-    """
-
-    rows: list[TrialRow]
-    winner: TrialRow | None
-    exported: Exported | None
-    rejected: list[str]
+if TYPE_CHECKING:
+    from otter_ray.tune.halt import Halt
+    from otter_ray.tune.limits import Limits
 
 
 @dataclass(frozen=True)
 class Search:
-    """A study that is ready to run: what is searched, where it is written down, and where that is kept."""
+    """A study that is ready to run: what is searched, where it is written down, and where that is kept.
+
+    Attributes:
+        labels: what its trials are called, where it is not by their number.
+        place: of its trials' folders, in the folder that the user knows.
+    """
 
     config: Config
     space: Space
     folder: StudyFolder
     study: optuna.Study
     storage: Storage | None = None
+    exports: Exports = THE_BEST
+    labels: Mapping[int, str] = field(default_factory=dict)
+    place: str = ""
+
+    @property
+    def book(self) -> FigureBook:
+        """Figures of the models that it has met."""
+        return FigureBook(self.space.study.figures, self.folder.path / FILE)
 
     def trials_left(self) -> int:
-        """Trials still to be run; those that were broken off are put into the queue again."""
-        return self.space.study.num_trials - requeue_interrupted(self.study)
+        """Trials still to be run, those that were broken off among them."""
+        return max(0, self.space.study.num_trials - ended(self.study))
 
     def keep(self) -> None:
         """Brings what the study's folder holds to its storage. Raises StudyError."""
@@ -79,22 +82,60 @@ class Search:
 
 
 def prepare(
-    config: Config, space: Space, folder: StudyFolder, console: Console, storage: Storage | None = None
+    config: Config,
+    space: Space,
+    folder: StudyFolder,
+    console: Console,
+    storage: Storage | None = None,
+    accept: bool = False,
+    first: Callable[[], Sequence[Mapping[str, Any]]] = list,
+    exports: Exports = THE_BEST,
 ) -> Search:
     """Everything that is done once before the trials start.
 
+    Args:
+        accept: a resumed study goes on with another config, or with a narrower space.
+        first: asked in a new study: parameters, by name, of the trials that come after the base config's.
+        exports: what is handed out at the end.
+
     Raises:
+        ConfigError: a model that the space reaches cannot be built, trained or exported.
         DataError: the data of the config, or of a branch of the space, cannot be used.
-        StudyError: the study began with another config or space.
+        StudyError: the study began with another config or a wider space, and nobody accepts that.
         TrainingError: weights to start from cannot be had, or do not fit.
     """
-    keep_or_compare(folder, config, space)
-    config = keep_restore(config, space, folder, console)
+    changes = agree(folder, config, space, accept)
+    book = FigureBook(space.study.figures, folder.path / FILE)
+    preflight(config, space, book, console)
+    if beyond := violated(config, space.study, book):
+        console.print(
+            f"warning: the base config violates {', '.join(beyond)}: it is trained, for gains to be measured "
+            "against, and cannot win",
+            style="yellow",
+        )
+    wanted, config = config, keep_restore(config, space, folder, console)
     classes = prepare_data(config, space, folder, console)
     prepare_weights(config, space, classes, console)
-    study = open_study(folder, space.study, config.common.seed)
+    study = open_study(
+        folder,
+        space.study,
+        config.common.seed,
+        lambda study: enqueue_first(study, config, space, first()),
+        searched_together(space, config),
+    )
+    settle(study, changes.began.trainer.max_epochs)
+    again = failed_alike(study)
+    if changes or again:
+        if changes:
+            console.print(f"goes on with (then -> now):\n{changes}")
+        if again:
+            console.print(f"tries the {len(again)} trials again that failed alike")
+        study = carry_over(folder, study, changes, wanted, space, storage, again)
+    asked = space.study.finalists and space.study.finalists.model_dump()
+    if study.user_attrs.get(FINALISTS) != asked:
+        study.set_user_attr(FINALISTS, asked)
     write_environment(folder.path)
-    search = Search(config, space, folder, study, storage)
+    search = Search(config, space, folder, study, storage, exports)
     search.keep()
     return search
 
@@ -111,20 +152,34 @@ def removed_if_unused(folder: StudyFolder) -> Iterator[None]:
 
 
 def run_trials(
-    search: Search, plan: Plan, console: Console, autoscaler: Mapping[str, Any] | None = None
-) -> None:
-    """Runs the trials that the plan counts, as many at once as the nodes hold; returns early on Ctrl-C."""
+    search: Search,
+    plan: Plan,
+    console: Console,
+    autoscaler: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+) -> Halt:
+    """Runs the trials that the plan counts, as many at once as the nodes hold.
+
+    Returns:
+        Why it ended before all of them had, if it did.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came twice.
+    """
     from ray import tune
 
-    from otter_ray.tune.trial import TrialSetup, run_trial
+    from otter_ray.tune.part import TrialSetup
+    from otter_ray.tune.trial import run_trial
 
     config, space = search.config, search.space
     setup = TrialSetup(
         config=config.to_dict(),
         config_name=config.name,
         study=str(search.folder.path),
+        mark=search.folder.marked(),
         storage=search.storage,
         metric=space.study.metric,
+        rung_metric=space.study.scheduler.metric or space.study.metric,
         mode=space.study.mode,
         workers=plan.workers,
         cpus=plan.cpus,
@@ -135,28 +190,52 @@ def run_trials(
     trainable = tune.with_resources(partial(run_trial, setup), resources)
     # What the dashboard's list of actors shows: a slot runs many trials.
     trainable.__name__ = f"{config.name}/{search.folder.name}"
-    run_trainable(trainable, search, plan, console, autoscaler)
+    return run_trainable(trainable, search, plan, console, autoscaler, limits)
 
 
 def run_trainable(
-    trainable: Any, search: Search, plan: Plan, console: Console, autoscaler: Mapping[str, Any] | None = None
-) -> None:
+    trainable: Any,
+    search: Search,
+    plan: Plan,
+    console: Console,
+    autoscaler: Mapping[str, Any] | None = None,
+    limits: Limits | None = None,
+) -> Halt:
     """Runs a Tune trainable that takes and reports what `run_trial` does."""
     from ray import tune
 
     from otter_ray.tune.cluster import LiveLimit
     from otter_ray.tune.groups import GroupRemover
+    from otter_ray.tune.halt import Halt, HaltTune, two_interrupts
     from otter_ray.tune.metrics import StudyMetrics
     from otter_ray.tune.mirror import JournalMirror
     from otter_ray.tune.progress import ProgressLines
+    from otter_ray.tune.room import CheckpointSweeper
     from otter_ray.tune.scheduler import build_scheduler
     from otter_ray.tune.searcher import OptunaBridge
 
     config, space = search.config, search.space
     name = f"{config.name}/{search.folder.name}"
-    bridge = OptunaBridge(search.study, space, config, LiveLimit(plan, autoscaler))
-    lines = ProgressLines(console, space.study, config.trainer.max_epochs, plan)
-    callbacks = [lines, GroupRemover(), StudyMetrics(search.study, name)]
+    halt = Halt(search.study, limits, lambda text: console.print(text, style="yellow"), search.place)
+    halting = HaltTune(halt)
+    book = search.book
+    bridge = OptunaBridge(search.study, space, config, halt, LiveLimit(plan, autoscaler), book)
+    keep = max(space.study.keep_best, search.exports.count)
+    sweeper = CheckpointSweeper(
+        search.study, search.folder, search.storage, space.study.mode, keep, console, space.study.objectives
+    )
+    rows = read_rows(search.study)
+    lines = ProgressLines(
+        console,
+        space.study,
+        config.trainer.max_epochs,
+        plan,
+        rows,
+        not violated(config, space.study, book),
+        search.labels,
+        search.place,
+    )
+    callbacks = [halting, lines, GroupRemover(), StudyMetrics(search.study, name), sweeper]
     if search.storage is not None:
         callbacks.append(JournalMirror(search.storage, search.folder.path, console))
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
@@ -166,41 +245,26 @@ def run_trainable(
             tune_config=tune.TuneConfig(
                 search_alg=bridge,
                 scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs),
-                num_samples=plan.trials,
+                # The bridge says when there are no more: one may have to be handed out twice.
+                num_samples=-1,
                 # A slot that only waits for a worker group holds nothing warm, and ends with its group.
                 reuse_actors=plan.workers == 1,
                 trial_name_creator=lambda trial: trial_name(config.name, trial.config),
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name=search.folder.name,
+                name=search.folder.path.name,
                 storage_path=scratch,
                 verbose=0,
                 callbacks=callbacks,
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                stop=halting,
+                # A node that was announced to go does not count.
+                failure_config=tune.FailureConfig(max_failures=space.study.retries),
             ),
         )
-        tuner.fit()
+        with two_interrupts(halt):
+            tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def export_winner(search: Search) -> Outcome:
-    """Exports the best trial that passes the gate, and writes `best.yaml`, `best.ckpt`."""
-    folder = search.folder
-    rows = read_rows(search.study)
-    write_parquet(rows, folder.path / "trials.parquet")
-    rejected: list[str] = []
-    for row in rank(rows, search.space.study.mode):
-        trial = folder.trial(row.number)
-        if search.storage is not None:
-            search.storage.get(f"{TRIALS}/{trial.name}", trial)
-        try:
-            exported = export_checkpoint(trial / "checkpoints" / "best.ckpt", folder.path)
-        except OtterError as exc:
-            rejected.append(f"trial {row.number} ({row.value:.4f}) failed the gate: {exc}")
-            continue
-        shutil.copyfile(trial / "checkpoints" / "best.ckpt", folder.path / "best.ckpt")
-        (folder.path / "best.yaml").write_text(to_yaml(search.config.with_values(row.values)))
-        return Outcome(rows, row, exported, rejected)
-    return Outcome(rows, None, None, rejected)
+    sweeper.finish(plan.slots)
+    return halt

@@ -16,13 +16,16 @@ from otter_ray.tune.job import code_of
 # Tune writes logs and pickles of its own, which nobody reads: the journal is the truth. Its strict check
 # of metrics would end a study over one trial that failed before its first epoch. A trial that is stopped
 # gets the time to close its loaders before its slot is given up. The bridge limits how many trials there
-# are; all of them may wait for nodes at once, or an autoscaler would see a demand for one.
+# are; all of them may wait for nodes at once, or an autoscaler would see a demand for one. The progress
+# lines tell of a slot that died; its traceback would be Ray's.
 TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

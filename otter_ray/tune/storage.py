@@ -7,6 +7,7 @@ the newer; where neither does, two processes wrote, and none is overwritten.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import fs
 
-from otter_ray.errors import StudyError
+from otter_ray.errors import StudyError, is_full
+from otter_ray.files import written_whole
+from otter_ray.report.finals import FINALS
 
 JOURNAL = "study.journal"
 TRIALS = "trials"
@@ -48,13 +51,17 @@ class Storage:
                 "--storage holds a secret, which Ray would show. Leave it to the environment "
                 "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or to the instance's role."
             )
-        if parts.scheme:
-            below = "/".join([parts.path.rstrip("/"), *names])
-            storage = cls(urlunsplit(parts._replace(path=below)))
-        else:
-            storage = cls(str(Path(place).expanduser().absolute().joinpath(*names)))
+        root = cls(place if parts.scheme else str(Path(place).expanduser().absolute()))
+        storage = root.below(*names)
         storage.exists(JOURNAL)
         return storage
+
+    def below(self, *names: str) -> Storage:
+        """The folder of `names` in this one."""
+        if "://" not in self.uri:
+            return Storage(str(Path(self.uri).joinpath(*names)))
+        parts = urlsplit(self.uri)
+        return Storage(urlunsplit(parts._replace(path="/".join([parts.path.rstrip("/"), *names]))))
 
     def exists(self, name: str) -> bool:
         """Whether there is something called `name`. Raises StudyError."""
@@ -74,8 +81,8 @@ class Storage:
             try:
                 _copy(source, system, target)
                 return
-            except OSError:
-                if pause is None:
+            except OSError as exc:
+                if pause is None or is_full(exc):
                     raise
                 time.sleep(pause)
 
@@ -107,7 +114,7 @@ class Storage:
                 return None
 
     def remove(self, name: str) -> None:
-        """Deletes a file. Raises OSError."""
+        """Deletes a file, which must be there. Raises OSError."""
         system, path = _opened(self.uri)
         system.delete_file(f"{path}/{name}")
 
@@ -117,21 +124,28 @@ class Storage:
         for file in folder.rglob("*"):
             name = file.relative_to(folder)
             # The journal went first; what is left of its name are locks, which would lock a later head out.
-            own = name.parts[0] != TRIALS and not name.name.startswith((JOURNAL, ".lock"))
+            own = name.parts[0] not in (TRIALS, FINALS) and not name.name.startswith((JOURNAL, ".lock"))
             if own and file.is_file():
                 self.put(file, str(name))
+        if (folder / FINALS / JOURNAL).exists():
+            self.below(FINALS).put_study(folder / FINALS)
 
     def put_journal(self, folder: Path) -> None:
-        """Copies the journal.
+        """Copies the journal's whole lines: one that is being written may yet be taken back.
 
         Raises:
             OSError: it could not be written.
             StudyError: another process has written there meanwhile.
         """
-        there = self.read(JOURNAL)
-        if there is not None and not (folder / JOURNAL).read_bytes().startswith(there):
+        here, there = (folder / JOURNAL).read_bytes(), self.read(JOURNAL)
+        here = here[: here.rfind(b"\n") + 1]
+        if there is not None and not here.startswith(there):
             raise _two_writers(self.uri, folder)
-        self.put(folder / JOURNAL, JOURNAL)
+        if here != there:
+            with tempfile.NamedTemporaryFile() as copy:
+                copy.write(here)
+                copy.flush()
+                self.put(Path(copy.name), JOURNAL)
 
     def get_study(self, folder: Path) -> None:
         """Makes `folder` the study as it stands there, where it is further on there than here.
@@ -139,6 +153,11 @@ class Storage:
         Raises:
             StudyError: there is no such study in either place, or it went on in both.
         """
+        self._get_search(folder)
+        if self.below(FINALS).exists(JOURNAL):
+            self.below(FINALS)._get_search(folder / FINALS)
+
+    def _get_search(self, folder: Path) -> None:
         there = self.read(JOURNAL)
         here = (folder / JOURNAL).read_bytes() if (folder / JOURNAL).exists() else None
         if there is None and here is None:
@@ -151,9 +170,12 @@ class Storage:
         with _told(self.uri):
             entries = system.get_file_info(fs.FileSelector(path))
         for entry in entries:
-            if entry.base_name != TRIALS:
+            if entry.base_name not in (TRIALS, JOURNAL, FINALS):
                 self.get(entry.base_name, folder / entry.base_name)
-        (folder / TRIALS).mkdir(exist_ok=True)
+        (folder / TRIALS).mkdir(parents=True, exist_ok=True)
+        # Last: with it, everything is here.
+        with written_whole(folder / JOURNAL) as partial:
+            partial.write_bytes(there)
 
 
 class Mirror:
@@ -163,9 +185,9 @@ class Mirror:
         self.storage, self.folder, self.name = storage, folder, name
         self._sent: dict[Path, int] = {}
 
-    def push(self) -> None:
-        """Copies what is new. Raises OSError."""
-        for file in sorted(self.folder.rglob("*")):
+    def push(self, which: str = "**/*") -> None:
+        """Copies what is new, of the files that fit a glob pattern. Raises OSError."""
+        for file in sorted(self.folder.glob(which)):
             if file.is_file() and self._sent.get(file) != (now := file.stat().st_mtime_ns):
                 self.storage.put(file, f"{self.name}/{file.relative_to(self.folder)}")
                 self._sent[file] = now
@@ -195,9 +217,8 @@ def _copy(source: Path, system: fs.FileSystem, target: str) -> None:
     if isinstance(system, fs.LocalFileSystem):
         place = Path(target)
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".{place.name}.partial")
-        shutil.copyfile(source, partial)
-        partial.replace(place)
+        with written_whole(place) as partial:
+            shutil.copyfile(source, partial)
     else:
         # An object appears when it is whole.
         fs.copy_files(

@@ -7,191 +7,79 @@ passes no report on. Several workers: as a worker group with DDP, and the slot o
 
 from __future__ import annotations
 
-import math
-import os
 import shutil
-import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from otter_ray.config import Config, redacted
-from otter_ray.errors import OtterError, TrainingError
-from otter_ray.train.restore import pin_restore
-from otter_ray.tune.gpu import keep_to_share, used_memory
-from otter_ray.tune.keys import EPOCH, ERROR, GROUP, METRICS, NUMBER, VALUES
-from otter_ray.tune.names import show_as, trial_name
-from otter_ray.tune.plan import DRIVER, whole_cpus
-from otter_ray.tune.preemption import preemption_notice
-from otter_ray.tune.storage import TRIALS, Mirror, Storage
-
-if TYPE_CHECKING:
-    from otter_ray.train.report import EpochReport
-
-Facts = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class TrialSetup:
-    """What every trial of a study shares. Plain data: it travels to the slots.
-
-    Attributes:
-        study: the study's folder.
-        storage: where the study is kept beside it, so that the nodes need not see that folder.
-        workers: of a trial.
-        cpus, gpus: of each worker.
-        cwd: where the study was started.
-    """
-
-    config: dict[str, Any]
-    config_name: str
-    study: str
-    storage: Storage | None
-    metric: str
-    mode: str
-    workers: int
-    cpus: float
-    gpus: float
-    cwd: str
-
-    @property
-    def slot(self) -> dict[str, float]:
-        """The resources that a trial's slot asks Tune for."""
-        if self.workers == 1:
-            return self.worker
-        return dict(DRIVER)
-
-    @property
-    def worker(self) -> dict[str, float]:
-        """The resources of each worker."""
-        return {"CPU": self.cpus, "GPU": self.gpus}
+from otter_ray.config import redacted
+from otter_ray.errors import OtterError, StudyError, is_full
+from otter_ray.tune.keys import ERROR, FAULT, FINAL, GROUP, NUMBER
+from otter_ray.tune.part import Facts, Part, TrialSetup, log_to, part_of, push, sees_study, unseen
+from otter_ray.tune.room import no_room
 
 
 def run_trial(setup: TrialSetup, assignment: Facts) -> None:
     """Trains one trial and reports each epoch to Tune. A failure is reported, too: the slot stays warm.
 
-    A trial whose slot, worker or node died is run again by Tune, and goes on from its last checkpoint.
+    Whether there is another attempt is the driver's to say: where there is none, the report does not return.
+    A trial whose slot, worker or node died is run again by Tune. Either goes on from the last checkpoint.
     """
     from ray import tune
 
-    with _part(setup, assignment, time.time()) as part, _log_to(part.folder / "log.txt"):
-        try:
-            (_launch_here if setup.workers == 1 else _launch_group)(part)
-        except Exception as exc:
-            print(redacted(traceback.format_exc()))
-            cause = _cause(exc)
-            if cause is None:
-                raise
-            message = str(cause) if isinstance(cause, OtterError) else f"{type(cause).__name__}: {cause}"
-            error = message.splitlines()[0] if message else type(cause).__name__
-            tune.report({**part.facts, ERROR: redacted(error)})
-        finally:
-            if setup.workers == 1:
-                _push(part)
-            _free_memory()
+    started = time.time()
+    if setup.storage is None and not sees_study(setup):
+        # Else it would make a folder of its own, and its checkpoints would be nowhere.
+        tune.report({ERROR: unseen(setup), FAULT: True})
+    # The slot of a group trains nothing itself.
+    trains = setup.workers == 1
+    log = "log.txt" if trains else "log.driver.txt"
+    try:
+        with part_of(setup, assignment, started, trains) as part, log_to(part.folder / log):
+            try:
+                while (failure := _failure(part)) is not None:
+                    _free_memory()
+                    tune.report(failure)
+            finally:
+                push(part, None if trains else log)
+                _free_memory()
+    except (OSError, StudyError) as exc:
+        if is_full(exc):
+            place = Path(tempfile.gettempdir() if setup.storage else setup.study)
+            tune.report({ERROR: no_room(place, Path(setup.study)), FAULT: True})
+        elif isinstance(exc, StudyError):
+            tune.report({ERROR: str(exc), FAULT: True})
+        raise
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One process's part of a trial.
+def _failure(part: Part) -> dict[str, Any] | None:
+    """Trains, from the last checkpoint where there is one; gives what to report if that fails.
 
-    Attributes:
-        folder: the trial's, as this process sees it.
-        mirror: what keeps a copy of it elsewhere, if anything does.
+    Raises whatever it was where this process is of no use any more.
     """
-
-    setup: TrialSetup
-    assignment: Facts
-    started: float
-    folder: Path
-    mirror: Mirror | None
-
-    @property
-    def name(self) -> str:
-        return trial_name(self.setup.config_name, self.assignment)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return {**used_memory(), "seconds": time.time() - self.started, "host": socket.gethostname()}
-
-    def train(self, report: Callable[[Facts], None], launcher: Facts | None = None) -> None:
-        """Trains, from the trial's last checkpoint where there is one."""
-        from otter_ray.train.callbacks import LAST, last_report
-        from otter_ray.train.run import run_training
-
-        def tell(epoch: EpochReport) -> None:
-            report(self.result(epoch))
-            # Ray renames the process at each report.
-            show_as(self.name)
-
-        show_as(self.name)
-        keep_to_share(self.setup.gpus)
-        # Paths in the config are relative to where the study was started, on nodes that have that folder.
-        with suppress(FileNotFoundError):
-            os.chdir(self.setup.cwd)
-        last = self.folder / "checkpoints" / LAST
-        checkpoint = last if last.is_file() else None
-        if checkpoint is not None and (reported := last_report(checkpoint)):
-            # The slot may have died between saving and telling; who has heard it once does not mind.
-            tell(reported)
-        with preemption_notice() as notice:
-            run_training(
-                self.config,
-                self.folder,
-                tell,
-                metric=self.setup.metric,
-                mode=self.setup.mode,
-                cpus=whole_cpus(self.setup.cpus),
-                standalone=False,
-                checkpoint=checkpoint,
-                launcher=launcher,
-                save_soon=notice,
-                saved=self.mirror.push if self.mirror else None,
-            )
-
-    @property
-    def config(self) -> Config:
-        config = Config.from_dict(self.setup.config, self.setup.config_name)
-        config = config.with_values(self.assignment[VALUES])
-        # The study's copy of where its trials begin, fetched beside the trial.
-        fetched = list(self.folder.parents[1].glob("restored/*.ckpt")) if self.mirror else []
-        return pin_restore(config, fetched[0]) if fetched else config
-
-    def result(self, epoch: EpochReport) -> dict[str, Any]:
-        """What Tune is told of an epoch. Raises TrainingError where its metric is no number."""
-        value = epoch.metrics[self.setup.metric]
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"{self.setup.metric} is {value} after epoch {epoch.epoch}: the training diverged"
-            )
-        metrics = {METRICS + name: number for name, number in epoch.metrics.items()}
-        return {EPOCH: epoch.epoch, self.setup.metric: value, **metrics, **self.facts}
+    try:
+        (_launch_here if part.setup.workers == 1 else _launch_group)(part)
+    except Exception as exc:
+        _print_traceback()
+        cause = _cause(exc)
+        if cause is None:
+            raise
+        if is_full(exc) or is_full(cause):
+            return {**part.facts, ERROR: no_room(part.folder, Path(part.setup.study)), FAULT: True}
+        if isinstance(cause, StudyError):
+            return {**part.facts, ERROR: str(cause), FAULT: True}
+        message = str(cause) if isinstance(cause, OtterError) else f"{type(cause).__name__}: {cause}"
+        error = message.splitlines()[0] if message else type(cause).__name__
+        # With the same seed and the same images a training diverges again.
+        return {**part.facts, ERROR: redacted(error), FINAL: isinstance(cause, OtterError)}
+    return None
 
 
-@contextmanager
-def _part(setup: TrialSetup, assignment: Facts, started: float) -> Iterator[_Part]:
-    """This process's part; with a storage in a folder of this node, which lasts as long as the block."""
-    name = f"{TRIALS}/{assignment[NUMBER]:04d}"
-    if setup.storage is None:
-        folder = Path(setup.study) / name
-        folder.mkdir(parents=True, exist_ok=True)
-        yield _Part(setup, assignment, started, folder, None)
-        return
-    with tempfile.TemporaryDirectory(prefix="otter_ray_") as scratch:
-        folder = Path(scratch) / name
-        folder.mkdir(parents=True)
-        setup.storage.get(name, folder)
-        setup.storage.get("restored", Path(scratch) / "restored")
-        yield _Part(setup, assignment, started, folder, Mirror(setup.storage, folder, name))
-
-
-def _launch_here(part: _Part) -> None:
+def _launch_here(part: Part) -> None:
     from ray import tune
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -199,7 +87,7 @@ def _launch_here(part: _Part) -> None:
     TorchTrainer(partial(part.train, tune.report), scaling_config=ScalingConfig(num_workers=0)).fit()
 
 
-def _launch_group(part: _Part) -> None:
+def _launch_group(part: Part) -> None:
     from ray import train, tune
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -233,15 +121,14 @@ def _train_in_group(setup: TrialSetup, assignment: Facts, started: float) -> Non
     group = get_current_placement_group().id.hex()
     launcher = {"strategy": RayDDPStrategy(), "plugins": [RayLightningEnvironment()], "devices": 1}
     log = "log.txt" if rank == 0 else f"log.{rank}.txt"
-    with _part(setup, assignment, started) as part, _log_to(part.folder / log):
+    with part_of(setup, assignment, started) as part, log_to(part.folder / log):
         try:
             part.train(lambda facts: train.report({**facts, GROUP: group}), launcher)
         except Exception:
-            print(redacted(traceback.format_exc()))
+            _print_traceback()
             raise
         finally:
-            if rank == 0:
-                _push(part)
+            push(part, None if rank == 0 else log)
 
 
 def _cause(exc: Exception) -> Exception | None:
@@ -263,11 +150,10 @@ def _cause(exc: Exception) -> Exception | None:
     return None if isinstance(causes[0], TrainingFailedError | torch.AcceleratorError) else causes[0]
 
 
-def _push(part: _Part) -> None:
-    """Brings the log to where the study is kept; the checkpoints are there already."""
-    if part.mirror is not None:
-        with suppress(OSError):
-            part.mirror.push()
+def _print_traceback() -> None:
+    # The log may lie on the disk that is full.
+    with suppress(OSError):
+        print(redacted(traceback.format_exc()))
 
 
 def _is_secondary(exc: Exception) -> bool:
@@ -283,10 +169,3 @@ def _free_memory() -> None:
     if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
-
-
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Everything that the trial prints goes to its own file."""
-    with path.open("a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
-        yield

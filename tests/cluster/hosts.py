@@ -57,7 +57,9 @@ def cannot() -> str | None:
     """Why there can be no hosts here; None where there can."""
     if os.geteuid():
         return "namespaces and sshd need root"
-    missing = [tool for tool in ("ip", "sshd", "ssh-keygen", "rsync", "unshare") if not shutil.which(tool)]
+    missing = [
+        tool for tool in ("ip", "sshd", "ssh-keygen", "rsync", "unshare", "curl") if not shutil.which(tool)
+    ]
     if missing:
         return f"not installed: {', '.join(missing)} (openssh-server, rsync, iproute2)"
     probe = f"otter-probe-{os.getpid()}"

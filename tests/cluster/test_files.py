@@ -104,7 +104,7 @@ def test_nodes_install_what_is_pinned(name):
 
 
 def test_kubernetes_is_closed_and_pinned(kuberay):
-    job, policy = kuberay
+    [job], [policy] = kuberay, read("kuberay.network.yaml")
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["rayVersion"] == PINS["ray"]
@@ -125,4 +125,4 @@ def test_the_plan_knows_what_kubernetes_may_add(kuberay):
     }
     config = _derive_autoscaling_config_from_ray_cr(cluster)
     head = Member(Node(0), "headgroup", is_head=True)
-    assert growth_of(config, [head]) == [Growth("gpu", Node(16, 1), 8)]
+    assert growth_of(config, [head]) == [Growth("gpu", Node(16, 1), 8, together=8)]

@@ -77,7 +77,7 @@ def bomb(merge: bool) -> str:
         ("", 1, "is not a mapping"),
         ("a: 1\n---\nb: 2\n", 2, "is not YAML"),
         ("a: [1\nb: 2\n", 2, "is not YAML"),
-        ("a: 1\nb: \x01\n", None, "is not YAML"),
+        ("a: 1\nb: \x01\n", 2, "is not YAML"),
         (b"a: 1\nb: \xff\n", 2, "UTF-8"),
         ("a: 1\nb: !!python/name:os.system x\n", 2, "tag"),
         ("a: 1\nb: !!set {x}\n", 2, "tag"),
@@ -90,6 +90,7 @@ def bomb(merge: bool) -> str:
         ("a: 1\nb: " + "9" * 30, 2, "too large"),
         ("a: 1\nb: " + "9" * 5000, 2, "not a usable int"),
         ("a: 1\nb: 1e999", 2, "too large"),
+        ("a: 1\nb: " + ":".join(["1"] * 400) + ".5", 2, "not a usable float"),
         ('a: 1\nb: "\\ud800"', 2, "half a character"),
         ('a: 1\nb: "\\UFFFFFFFF"', None, "is not YAML"),
         ("a: &a [*a]", 1, "nested deeper"),
@@ -113,6 +114,27 @@ def test_every_duplicate_is_reported(tmp_path):
         ("a", 2),
         ("b.c", 5),
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [("~", "~"), ("1.5", "1.5"), ("!!set x", "x"), ("[b]", "a list or mapping"), ('"\\ud800"', "\\ud800")],
+)
+def test_keys_that_cannot_be_used_are_named(tmp_path, written, key):
+    for fault in faults(tmp_path, f"a:\n  {{{written}: 1}}\n"):
+        assert str(fault) == f"{tmp_path}/some.yaml:2: a.{key}: {fault.message}"
+
+
+def test_a_file_name_that_is_no_text_can_be_printed(tmp_path):
+    path = tmp_path / "\udcff.yaml"
+    path.write_text("- a")
+    with pytest.raises(ConfigError, match=r"\\udcff\.yaml:1: is not a mapping"):
+        read_document(path)
+
+
+def test_a_bomb_is_found_at_its_key(tmp_path):
+    (fault,) = faults(tmp_path, "model:\n  head:\n    options:\n      in_dim: &a [*a]\n")
+    assert (fault.key, fault.line) == ("model.head.options.in_dim.0", 4)
 
 
 def test_unreadable_files(tmp_path):

@@ -183,10 +183,33 @@ def test_sets_are_yaml_values(write, seed_text):
     assert config.trainer.precision == "bf16-mixed"
 
 
-@pytest.mark.parametrize("text", ["common.batch_size.x=1", "common..x=1", "=1", "callbacks.-1.name=X"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "common.batch_size.x=1",
+        "common..x=1",
+        "=1",
+        "callbacks.-1.name=X",
+        f"onnx.options{'.a' * 40}=1",
+        f"onnx.options{'.a' * 3000}=1",
+        f"onnx.options{'.a' * 20}={'[' * 20}{']' * 20}",
+        "onnx.options.\udcff=1",
+    ],
+)
 def test_sets_that_cannot_be_put(config_faults, seed_text, text):
     (fault,) = config_faults(seed_text, text)
-    assert (fault.file, fault.key) == ("--set", text.partition("=")[0])
+    assert (fault.file, fault.key) == ("--set", text.partition("=")[0] or "''")
+
+
+def test_a_key_without_a_letter_is_seen(config_faults, seed_text):
+    assert [fault.key for fault in config_faults(f"'': 1\n{seed_text}")] == ["''"]
+
+
+def test_a_key_that_looks_like_pydantics_mark_is_a_key(config_faults, seed_text):
+    assert [fault.key for fault in config_faults(seed_text, "[key]=1", "model.[key]=1")] == [
+        "model.[key]",
+        "[key]",
+    ]
 
 
 def test_lookup_by_path_then_here_then_the_repository(tmp_path, monkeypatch):

@@ -8,6 +8,11 @@ from otter_ray.config import check_space, load_space
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 MARGIN = "model.loss.options.m"
 NAME = "model.loss.name"
+# Five parameters of ten choices, on each of which a sixth depends.
+MANY_BRANCHES = [
+    *(f"onnx.options.{name}: {{type: categorical, choices: {[*range(10)]}}}" for name in "abcde"),
+    f"x: {{type: int, low: 1, high: 2, when: {{{', '.join(f'onnx.options.{n}: 1' for n in 'abcde')}}}}}",
+]
 GRACE = "study: {{scheduler: {{name: {name}, options: {{grace_period: {grace}}}}}}}\n"
 
 
@@ -168,6 +173,13 @@ def test_a_good_space_has_no_problem(space, seed):
             "neither searched nor in the config",
         ),
         (["{}"], "parameters", 1, "Name at least one key"),
+        (
+            ["trainer.max_epochs: {type: categorical, choices: [1, x]}"],
+            "trainer.max_epochs",
+            2,
+            "is not an integer",
+        ),
+        (MANY_BRANCHES, "parameters", 1, "has more than 10000 branches"),
     ],
 )
 def test_check_finds_each_problem_once(write, seed, *, lines, key, line, says):
@@ -191,7 +203,14 @@ parameters:
 
 @pytest.mark.parametrize(
     ("epochs", "name", "grace", "limit"),
-    [(None, "ASHA", 40, None), (None, "ASHA", 41, 40), (None, "none", 41, None), (10, "ASHA", 20, 10)],
+    [
+        (None, "ASHA", 40, None),
+        (None, "ASHA", 41, 40),
+        (None, "median", 41, 40),
+        (None, "Hyperband", 41, 40),
+        (None, "none", 41, None),
+        (10, "ASHA", 20, 10),
+    ],
 )
 def test_the_grace_period_fits_into_the_epochs(write, seed, *, epochs, name, grace, limit):
     key = "trainer.max_epochs" if epochs else "optimizer.options.x"

@@ -27,7 +27,7 @@ def test_the_designs_example(design_path):
     assert space.study.num_trials == 64
     assert (space.study.scheduler.options.grace_period, space.study.scheduler.options.reduction_factor) == (
         2,
-        3,
+        2,
     )
     assert (space.name, pickle.loads(pickle.dumps(space))) == ("design_space", space)
 
@@ -40,7 +40,6 @@ def test_the_study_section_is_optional(write):
     assert study.resources.model_dump() == {
         "workers_per_trial": 1,
         "cpus_per_worker": 1,
-        "gpus_per_worker": 0,
     }
 
 
@@ -57,11 +56,15 @@ def test_the_study_section_is_optional(write):
         ("{type: float, low: 0, high: 2, log: true}", "low", "0 has no logarithm"),
         ("{type: float, low: 1, high: 2, log: true, step: 1}", "step", "does not go with log"),
         ("{type: int, low: 1, high: 2, step: 0}", "step", "Give a step > 0."),
+        ("{type: float, low: 0, high: 1e300, step: 1e-10}", "step", "too small for 0 to 1e+300"),
+        ("{type: float, low: -1e308, high: 1e308}", "high", "Narrow the range"),
         ("{type: int, low: 1.5, high: 2}", "low", "1.5 is not an integer"),
         ("{type: int, low: 1, high: 2, step: 0.5}", "step", "0.5 is not an integer"),
         ("{type: int, low: 1, high: 2, choices: [1]}", "choices", "does not belong to int"),
         ("{type: int, low: 1, high: 2, log: 1}", "log", "Give true or false."),
         ("{type: categorical, choices: []}", "choices", "Optuna's categorical"),
+        (f"{{type: categorical, choices: {[*range(1001)]}}}", "choices", "1 to 1000 texts"),
+        (f"{{type: int, low: 1, high: 2, when: {{other: {['a'] * 1001}}}}}", "when.other", "up to 1000"),
         ("{type: categorical, choices: [[1, 2]]}", "choices", "Optuna's categorical"),
         ("{type: categorical, choices: [1, true]}", "choices.1", "True stands there twice"),
         ("{type: categorical, choices: [.nan]}", "choices.0", "not a finite number"),
@@ -159,14 +162,42 @@ def test_one_key_may_be_set_in_branches_that_exclude_each_other(write):
         ("mode: best", "study.mode", "Give max or min."),
         ("num_trials: 0", "study.num_trials", "Give a whole number >= 1."),
         ("trials: 3", "study.trials", "Did you mean 'num_trials'"),
-        ("sampler: {name: TPE}", "study.sampler.name", "Give TPESampler or RandomSampler."),
-        ("scheduler: {name: asha}", "study.scheduler.name", "Give ASHA or none."),
+        ("sampler: {name: TPE}", "study.sampler.name", "GridSampler or NSGAIISampler."),
+        ("scheduler: {name: asha}", "study.scheduler.name", "Give ASHA, Hyperband, median or none."),
+        ("scheduler: {name: asha, options: {x: 1}}", "study.scheduler.name", "ASHA"),
+        ("scheduler: {name: PBT}", "study.scheduler.name", "Give ASHA, Hyperband, median or none; for a"),
+        ("scheduler: {options: 3}", "study.scheduler.options", "is not a mapping"),
+        (
+            "scheduler: {name: median, options: {reduction_factor: 2}}",
+            "study.scheduler.options.reduction_factor",
+            "Known here: grace_period, min_samples_required.",
+        ),
+        (
+            "scheduler: {name: Hyperband, options: {bracket: 2}}",
+            "study.scheduler.options.bracket",
+            "Did you mean 'brackets'",
+        ),
+        (
+            "scheduler: {name: Hyperband, options: {brackets: 0}}",
+            "study.scheduler.options.brackets",
+            "from 1 to 20",
+        ),
         ("scheduler: {options: {grace: 1}}", "study.scheduler.options.grace", "Did you mean 'grace_period'"),
         ("scheduler: {options: {reduction_factor: 1}}", "study.scheduler.options.reduction_factor", ">= 2"),
         ("resources: {gpus_per_worker: -1}", "study.resources.gpus_per_worker", "from 0 to 1"),
         ("resources: {gpus_per_worker: 1.5}", "study.resources.gpus_per_worker", "a share of one"),
         ("resources: {gpus_per_worker: 2}", "study.resources.gpus_per_worker", "raise workers_per_trial"),
         ("resources: {cpus_per_worker: 0}", "study.resources.cpus_per_worker", "> 0"),
+        ("finalists: {top: 3}", "study.finalists.seeds", "is missing. Give a whole number >= 2, of runs"),
+        ("finalists: {top: 3}", "study.finalists.seeds", "seeds: 3, say), or leave finalists out."),
+        ("finalists: {seeds: 3}", "study.finalists.top", "is missing. Give a whole number >= 1, of trials"),
+        (
+            "finalists: {top: 3, seeds: 1}",
+            "study.finalists.seeds",
+            "1 is too small. Give a whole number >= 2",
+        ),
+        ("finalists: {tops: 3, top: 3, seeds: 2}", "study.finalists.tops", "Did you mean 'top'"),
+        ("finalists: 3", "study.finalists", "3 is not a mapping"),
     ],
 )
 def test_faults_of_the_study(space_faults, text, key, says):
@@ -189,6 +220,12 @@ def test_all_problems_at_once(space_faults):
         ("parameters.c.low", 4),
         ("d", 5),
     ]
+
+
+def test_the_number_of_entries_is_limited(space_faults):
+    (fault,) = space_faults(between(*(f"p{i}: {{type: int, low: 1, high: 2}}" for i in range(201))))
+    assert (fault.key, fault.line) == ("parameters", 1)
+    assert "has 201 entries" in fault.message
 
 
 def test_parameters_are_immutable():

@@ -68,7 +68,11 @@ def test_exactly_one_source_must_be_given(maker, source):
         (captured, {"held_out": 1}, "valid_options.options.held_out is 1"),
         (captured, {"captures": 1}, "valid_options.options.captures is 1"),
         (captured, {"strength": -1.0}, "valid_options.options.strength is -1"),
-        (captured, {"held_out": 31}, "31 distinct documents.*Lower held_out"),
+        (
+            captured,
+            {"held_out": 31},
+            r"31 distinct documents.*Lower dataset\.valid_options\.options\.held_out",
+        ),
     ],
 )
 def test_errors_name_the_key(maker, options, message):
@@ -109,6 +113,38 @@ def test_real_documents_are_split_without_near_duplicates(real_images):
     assert (valid.thumbnails @ valid.thumbnails.T - np.eye(24)).max() <= 0.8
     assert not set(train.class_names) & set(valid.class_names)
     assert 400 < train.num_classes <= 476
+
+
+# A test split
+
+
+def test_a_test_split_holds_other_documents_and_none_of_three_is_trained_on():
+    valid = captured()
+    # The same documents in the same order are asked for.
+    test = captured(valid_dataset=valid, held_out=5)
+    assert test.num_classes == 5
+    assert (test.thumbnails @ valid.thumbnails.T).max() <= 0.8
+    both = synth(valid_dataset=valid, test_dataset=test)
+    assert not set(both.class_names) & {*valid.class_names, *test.class_names}
+    assert both.num_classes < synth(valid_dataset=valid).num_classes
+
+
+def test_errors_of_a_test_split_name_its_keys(folder):
+    valid = captured()
+    with pytest.raises(DataError, match=r"dataset\.test_options\.options\.captures is 1"):
+        captured(valid_dataset=valid, captures=1)
+    says = r"of the documents that are validated with\. Lower dataset\.test_options\.options\.held_out to"
+    with pytest.raises(DataError, match=says):
+        captured(valid_dataset=valid, held_out=25)
+    real = RealDataset(SIZE, root=str(folder))
+    with pytest.raises(DataError, match=r"test_options\.options\.root: .*class_0, class_1, class_2, class_3"):
+        RealDataset(SIZE, root=str(folder), valid_dataset=real)
+    assert RealDataset(SIZE, root=str(folder), valid_dataset=captured(drawn_seed=4)).num_classes == 4
+
+
+def test_few_documents_are_told():
+    with pytest.warns(UserWarning, match=r"rests on 6 documents: its 95 % interval is not to be trusted"):
+        captured()
 
 
 # RealDataset

@@ -136,7 +136,7 @@ def test_a_value_that_is_not_finite_gives_nan(bad):
     with pytest.raises(ValueError, match="NaN or infinite"):
         pair_roc(embeddings, torch.arange(200) % 2)
     metrics, roc = validation_metrics(embeddings, torch.arange(200) % 2)
-    assert set(metrics) == {"valid_fpr@4", "valid_auc"}
+    assert set(metrics) == {"valid_fpr@4", "valid_pauc@2", "valid_auc"}
     assert np.isnan(list(metrics.values())).all()
     assert roc is None
 
@@ -145,7 +145,23 @@ def test_few_negative_pairs_are_told():
     embeddings, labels = torch.randn(60, 8), torch.arange(60) % 2
     with pytest.warns(UserWarning, match=r"rests on 900 negative pairs"):
         metrics, roc = validation_metrics(embeddings, labels)
-    assert metrics == {"valid_fpr@4": roc.tpr_at(1e-4)[0], "valid_auc": roc.auc()}
+    expected = {"valid_fpr@4": roc.tpr_at(1e-4)[0], "valid_pauc@2": roc.partial_auc(), "valid_auc": roc.auc()}
+    assert metrics == expected
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.2, 1.0])
+def test_the_partial_area_is_scikit_learns(limit):
+    """Which corrects it for chance (McClish 1989): undone here."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) // 8
+    embeddings = torch.randn(50, 16, generator=generator)[labels] + torch.randn(400, 16, generator=generator)
+    roc = pair_roc(embeddings, labels)
+    same = np.repeat([1, 0], [roc.num_positives, roc.num_negatives])
+    scores = np.concatenate([np.repeat(roc.scores, roc.positives), np.repeat(roc.scores, roc.negatives)])
+    corrected, chance = roc_auc_score(same, scores, max_fpr=limit), limit**2 / 2
+    area = (2 * corrected - 1) * (limit - chance) + chance
+    assert 0.1 < area / limit < 1
+    assert roc.partial_auc(limit) == pytest.approx(area / limit, abs=1e-4)
 
 
 def test_enough_negative_pairs_are_not():

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from otter_ray.config import Config, to_yaml
+from otter_ray.docclassifier.intervals import interval
 from otter_ray.docclassifier.metric import pair_roc
 from otter_ray.errors import ExportError
 from otter_ray.export import onnx_file
 from otter_ray.export import run as export_run
 from otter_ray.export.gate import LOW_PRECISION_TOLERANCE, METRIC_TOLERANCE, _difference
-from otter_ray.export.run import export_checkpoint, find_checkpoint
-from otter_ray.train.builders import build_dataset, dataset_facts
+from otter_ray.export.run import export_checkpoint, find_checkpoint, measure
+from otter_ray.train.builders import build_held_out
 
 WRAPPERS = """
 from otter_ray.docclassifier import *
@@ -71,11 +72,11 @@ def session(path):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def embedded(path, config):
-    """(embeddings, labels) of the validation set, as onnxruntime gives them."""
-    valid = build_dataset(config.dataset.valid_options, config.project, dataset_facts(config))
-    images = np.stack([image.numpy() for image, _ in valid])
-    labels = torch.tensor([label for _, label in valid])
+def embedded(path, config, which=0):
+    """(embeddings, labels) of the validation set (1: the test set), as onnxruntime gives them."""
+    dataset = build_held_out(config)[which]
+    images = np.stack([image.numpy() for image, _ in dataset])
+    labels = torch.tensor([label for _, label in dataset])
     return torch.from_numpy(session(path).run(["feats"], {"img": images})[0]), labels
 
 
@@ -111,6 +112,51 @@ def test_the_metric_on_the_file_is_the_recorded_one(exported, config, record):
     assert gate.opset == 16
     assert {1, 2} < set(gate.batches)
     assert gate.output_difference < 1e-4
+
+
+def test_the_figure_has_an_interval(exported, config):
+    low, high = exported.gate.interval
+    assert 0 <= low < exported.gate.metrics["valid_fpr@4"] < high <= 1
+    assert (low, high) == interval(*embedded(exported.onnx, config), "valid_fpr@4")
+    assert f"(95 % interval {low:.2f} to {high:.2f}), valid_pauc@2" in str(exported.gate)
+
+
+def test_the_test_split_is_what_is_announced(exported, config):
+    rate, _ = pair_roc(*embedded(exported.onnx, config, 1)).tpr_at(1e-4)
+    told = json.loads(exported.json.read_text())["gate"]["test"]
+    assert told["metrics"]["valid_fpr@4"] == rate != exported.gate.metrics["valid_fpr@4"]
+    assert (told["images"], told["classes"], told["kept_out"], told["earlier"]) == (20, 5, True, [])
+    text = exported.gate.announcement()
+    assert text.startswith(f"test: valid_fpr@4 {rate:.4f} (95 % interval ")
+    assert text.endswith("on 20 images of 5 classes that the search never saw")
+    assert "24 validation images, which the search selected on" in str(exported.gate)
+
+
+def test_a_second_look_at_the_test_split_is_told(tiny_run, tmp_path):
+    first = export_checkpoint(tiny_run.best, tmp_path)
+    again = export_checkpoint(tiny_run.best, tmp_path)
+    date = json.loads(first.json.read_text())["date"]
+    assert (
+        again.gate.announcement()
+        == f"{first.gate.announcement()}; evaluated before on {date}: this is look 2"
+    )
+
+
+def test_a_test_split_that_training_did_not_leave_out_is_told(tiny_run, config, tmp_path):
+    other = config.with_values({"dataset.test_options.options.drawn_seed": 5})
+    text = export_checkpoint(tiny_run.best, tmp_path / "other", other).gate.announcement()
+    assert text.endswith("on 20 images of 5 classes that training may have seen")
+    data = config.to_dict()
+    del data["dataset"]["test_options"]
+    gate = export_checkpoint(tiny_run.best, tmp_path / "none", Config.from_dict(data, config.name)).gate
+    assert (gate.test, gate.announcement()) == (None, None)
+    assert "selected on" not in str(gate)
+
+
+def test_a_checkpoint_is_measured_as_the_gate_measures(exported, tiny_run):
+    measured = measure(tiny_run.best)
+    assert measured.value == exported.gate.pytorch_metrics["valid_fpr@4"]
+    assert measured.interval == pytest.approx(exported.gate.interval, abs=1e-6)
 
 
 def test_metadata_says_where_the_file_comes_from(exported, config, record, tiny_run):

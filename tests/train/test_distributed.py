@@ -31,6 +31,7 @@ class ClassifierModel(Original):
         torch.save(shared, os.environ["WITNESS"] + os.environ["RANK"] + ".pt")
 """
 SETS = {
+    "dataset.train_options.options.drawn": 41,
     "project": "witness",
     "trainer.gradient_clip_val": 0.1,
     # 25 images: one rank has 13 of them in two batches, the other 12 in one. 35 classes: shards of 18 and 17.

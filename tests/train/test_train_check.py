@@ -32,6 +32,13 @@ MISTAKES = [
     ),
     ("dataset.train_options.options.drwn=9", "dataset.train_options.options.drwn", ["Did you mean 'drawn'"]),
     ("dataset.valid_options.name=Real", "dataset.valid_options.name", ["Did you mean 'RealDataset'"]),
+    ("dataset.test_options.name=Real", "dataset.test_options.name", ["Did you mean 'RealDataset'"]),
+    ("dataset.test_options.options.drwn=9", "dataset.test_options.options.drwn", ["Did you mean 'drawn'"]),
+    (
+        "dataset.train_options={name: RealDataset}",
+        "dataset.train_options.name",
+        ["RealDataset takes no test_dataset", "remove dataset.test_options"],
+    ),
     ("lr_scheduler.name=PolyLR", "lr_scheduler.name", ["no class 'PolyLR'", "Did you mean"]),
     ("lr_scheduler.options.powr=2", "lr_scheduler.options.powr", ["Did you mean 'power'"]),
     ("logger.name=TensorboardLoger", "logger.name", ["Did you mean 'TensorBoardLogger'"]),

@@ -8,6 +8,7 @@ from otter_ray.config import Config, load_config
 from otter_ray.docclassifier.metric import pair_roc
 from otter_ray.errors import ConfigError, TrainingError
 from otter_ray.train.builders import build_dataloader, build_dataset, dataset_facts, load_model_from_config
+from otter_ray.train.callbacks import reports_so_far
 from otter_ray.train.run import run_training
 
 # A model that logs what the test says, epoch by epoch.
@@ -141,9 +142,29 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(short, tmp_path):
     last = tmp_path / "half" / "checkpoints" / "last.ckpt"
     assert last.is_file()
     assert last.with_name("best.ckpt").is_file()
+    (first,) = reports_so_far(last)
     (second,) = trained(short, tmp_path / "half", checkpoint=last)
     assert second.epoch == 2
     assert second.metrics == whole[1].metrics
+    assert reports_so_far(last) == [first, second]
+
+
+def test_what_is_logged_now_and_then_is_logged_by_a_resumed_run_too(short, tmp_path):
+    """The learning rates, every fourth step: in the second epoch of two steps, not in the third."""
+    every = short.with_values({"trainer.max_epochs": 3, "trainer.log_every_n_steps": 4})
+    whole = trained(every, tmp_path / "whole")
+    assert "lr-AdamW/pg1" in whole[2].metrics
+    reports = []
+
+    def stop(report):
+        reports.append(report)
+        if report.epoch == 2:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        run_training(every, tmp_path / "half", stop, cpus=1, standalone=False)
+    (third,) = trained(every, tmp_path / "half", checkpoint=tmp_path / "half/checkpoints/last.ckpt")
+    assert [report.metrics for report in [*reports, third]] == [report.metrics for report in whole]
 
 
 def test_nothing_to_go_on_from(short, tmp_path):

@@ -47,7 +47,7 @@ LR = {"optimizer.options.lr": {"type": "float", "low": 1e-3, "high": 1e-2}}
         (["demo", "--set", "trainer.max_epochs=ten"], ["trainer.max_epochs", "ten"]),
         (["demo", "--set", "trainer.max_epoch=3"], ["trainer.max_epoch", "max_epochs"]),
         (["demo", "--set", "model.backbone.options.name=timm_lcnet_05"], ["lcnet_05", "lcnet_050"]),
-        (["demo", "--set", "trainer.accelerator=gpu"], ["trainer.accelerator", "cpu", "gpus_per_worker"]),
+        (["demo", "--set", "trainer.accelerator=gpu"], ["trainer.accelerator", "auto", "cpu"]),
         (["demo", "--set", "dataset.valid_options.options.root=/nowhere", "--set",
           "dataset.valid_options.options.drawn=0"], ["/nowhere", "dataset.valid_options.options.root"]),
         (["demo", "--set", "callbacks.0.options.monitor=valid_fpr4"], ["valid_fpr4", "valid_fpr@4"]),
@@ -75,6 +75,11 @@ def test_a_mistake_in_the_command(refused, arguments, words):
         ),
         (LR, {"metric": "loss", "mode": "min"}, ["space.yaml", "loss", "valid_fpr@4"]),
         (LR, {"sampler": {"name": "TPESampler", "options": {"sed": 1}}}, ["sed", "TPESampler"]),
+        (
+            LR,
+            {"scheduler": {"metric": "valid_pauc"}},
+            ["space.yaml:", "study.scheduler.metric", "valid_pauc@2"],
+        ),
         (LR, {"metric": "valid_fpr"}, ["valid_fpr", "valid_fpr@4"]),
         (
             LR,
@@ -82,12 +87,47 @@ def test_a_mistake_in_the_command(refused, arguments, words):
             ["grace_period", "20", "max_epochs"],
         ),
         (LR, {"sampler": {"name": "TPE"}}, ["TPE", "TPESampler"]),
+        (
+            LR,
+            {"sampler": {"name": "GPSampler", "options": {"n_startup_trial": 3}}},
+            ["space.yaml:", "n_startup_trial", "Did you mean 'n_startup_trials'"],
+        ),
+        (LR, {"sampler": {"name": "GPSampler", "options": {"n_startup_trials": "3"}}}, ["'3'", "takes int"]),
+        (LR, {"sampler": {"name": "CmaEsSampler", "options": {"popsize": 1}}}, ["popsize", "at least 4"]),
+        (LR, {"sampler": {"name": "QMCSampler", "options": {"qmc_type": "sobl"}}}, ["sobl", "sobol"]),
+        (LR, {"sampler": {"name": "GridSampler", "options": {"search_space": {}}}}, ["It takes seed."]),
+        (LR, {"sampler": {"name": "GridSampler"}}, ["optimizer.options.lr", "GridSampler", "`step`"]),
+        (
+            {"dataset.test_options.options.seed": {"type": "int", "low": 0, "high": 9}},
+            {},
+            ["space.yaml:", "cannot be searched: a test split is for the one model"],
+        ),
         (LR, {"resources": {"cpus_per_worker": 512}}, ["512", "cpus_per_worker"]),
+        (LR, {"constraints": ["mac <= 5e7"]}, ["space.yaml:", "mac <= 5e7", "'macs'", "onnx_latency_ms"]),
+        (LR, {"constraints": ["valid_auc >= 0.9"]}, ["valid_auc", "Known before a training"]),
+        (LR, {"constraints": ["macs < 5e7"]}, ["macs < 5e7", "<= or >="]),
+        (LR, {"constraints": ["__import__('os') <= 1"]}, ["is no constraint"]),
+        (LR, {"objectives": {"macs": "smaller"}}, ["macs", "max or min"]),
+        (LR, {"objectives": {"mac": "min"}}, ["space.yaml:", "'mac'", "'macs'", "onnx_bytes"]),
+        (LR, {"objectives": {"valid_auk": "max"}}, ["'valid_auk'", "'valid_auc'"]),
+        (LR, {"objectives": {"valid_fpr@4": "max"}}, ["is the study's metric", "Remove"]),
+        (LR, {"finalists": {"top": 3}}, ["study.finalists.seeds", "is missing", "leave finalists out"]),
+        (
+            {"common.seed": {"type": "int", "low": 0, "high": 9}},
+            {"finalists": {"top": 3, "seeds": 3}},
+            ["space.yaml:", "common.seed", "leave finalists out"],
+        ),
     ],
 )
 def test_a_mistake_in_the_space(refused, tmp_path, parameters, study, words):
     message = refused("demo", "--space", space_file(tmp_path, parameters, **study), "--dry-run")
     assert all(word in message for word in words), message
+
+
+def test_a_gpu_without_a_share_of_it(refused, tmp_path):
+    space = space_file(tmp_path, LR, resources={"gpus_per_worker": 0})
+    message = refused("demo", "--set", "trainer.accelerator=gpu", "--space", space)
+    assert "trainer.accelerator: 'gpu' but study.resources.gpus_per_worker is 0" in message
 
 
 def test_an_empty_folder_and_one_without_images(refused, tiny_sets, tmp_path):
@@ -142,6 +182,30 @@ def test_the_dry_run_starts_nothing(tmp_path, monkeypatch):
     assert result.output.count("sampled config") == 2
     assert "optimizer.options.lr: float 0.002 to 0.02, log" in result.output
     assert not list(tmp_path.iterdir())
+
+
+def test_the_dry_run_counts_the_finalists_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = space_file(tmp_path, LR, num_trials=2, finalists={"top": 3, "seeds": 4})
+    result = CliRunner().invoke(app, ["demo", "--space", str(space), "--dry-run", "--samples", "0"])
+    assert result.exit_code == 0, result.output
+    assert "+ 8 runs of finalists, 32 epochs: the best 2 of the trials over 4 seeds each" in result.output
+
+
+@pytest.mark.parametrize(
+    ("trials", "says"), [(64, "the grid is done after 6 trials, not 64"), (4, "4 of the grid's 6 trials")]
+)
+def test_the_plan_of_a_grid(tmp_path, monkeypatch, trials, says):
+    monkeypatch.chdir(tmp_path)
+    parameters = {
+        "model.loss.options.s": {"type": "int", "low": 12, "high": 20, "step": 4},
+        "model.loss.name": {"type": "categorical", "choices": ["CosFace", "ArcFace"]},
+    }
+    space = space_file(tmp_path, parameters, sampler={"name": "GridSampler"}, num_trials=trials)
+    result = CliRunner().invoke(app, ["demo", "--space", str(space), "--dry-run", "--samples", "0"])
+    assert result.exit_code == 0, result.output
+    assert f"GridSampler: {says}" in result.output
+    assert f"plan: {min(trials, 6)} trials" in result.output
 
 
 def test_help_is_quick_and_needs_neither_torch_nor_ray():

@@ -4,9 +4,10 @@ import pytest
 import yaml
 from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
 
+from otter_ray.config import StudyOptions
 from otter_ray.tune import cluster
 from otter_ray.tune.cluster import Member, autoscaler_config, growth_of
-from otter_ray.tune.plan import Growth, Node
+from otter_ray.tune.plan import Growth, Node, make_plan
 
 HEAD = Member(Node(4), "headgroup", is_head=True)
 
@@ -29,14 +30,32 @@ def test_the_file_of_ray_up(home):
     }
     file = {"max_workers": 2, "head_node_type": "head", "available_node_types": kinds}
     (home / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(file))
-    assert growth_of(autoscaler_config(), [HEAD]) == [Growth("gpu", Node(8, 1), 2)]
+    assert growth_of(autoscaler_config(), [HEAD]) == [Growth("gpu", Node(8, 1), 2, together=2)]
+
+
+def test_types_share_what_may_come_in_all():
+    """Each counts to its own limit, all together to the cluster's: no type takes another's place."""
+    kinds = {
+        "cpu": {"max_workers": 4, "resources": {"CPU": 8}},
+        "gpu": {"max_workers": 4, "resources": {"CPU": 8, "GPU": 1}},
+    }
+    file = {"max_workers": 4, "head_node_type": "head", "available_node_types": kinds}
+    growth = growth_of(file, [HEAD])
+    plan = make_plan(StudyOptions(resources={"gpus_per_worker": 1}), [Node(0)], growth, accelerator="gpu")
+    assert plan.slots == 4
+    assert make_plan(StudyOptions(num_trials=99), [Node(0)], growth, accelerator="cpu").slots == 32
+    plan = make_plan(StudyOptions(num_trials=99, resources={"gpus_per_worker": 0}), [Node(0)], growth)
+    assert plan.slots == 32
+    assert "4 nodes in all" in str(plan)
 
 
 def pods(**limits):
     return {"spec": {"containers": [{"name": "ray", "resources": {"limits": limits}}]}}
 
 
-@pytest.mark.parametrize(("scales", "growth"), [(True, [Growth("gpus", Node(8, 2), 3)]), (False, [])])
+@pytest.mark.parametrize(
+    ("scales", "growth"), [(True, [Growth("gpus", Node(8, 2), 3, together=3)]), (False, [])]
+)
 def test_the_raycluster_of_kuberay(home, monkeypatch, scales, growth):
     """A RayCluster as Kubernetes gives it; only the way there is not real."""
     group = {"groupName": "gpus", "minReplicas": 0, "maxReplicas": 3, "rayStartParams": {}}

@@ -82,7 +82,7 @@ def test_a_submitted_job_finds_its_ray_and_keeps_its_study(apart, project, tiny_
         "RAY_AUTH_MODE": "disabled",
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
     }
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while True:
         ended = subprocess.run(
             [*submit, "--", *study], env=environment, capture_output=True, text=True, check=False

@@ -3,14 +3,16 @@
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import ray
-from optuna.trial import TrialState
+from commands import wait_for
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
 from otter_ray.config import load_space
+from otter_ray.report.rows import read_rows
 from otter_ray.train.restore import read_checkpoint
 from otter_ray.tune import preemption
 from otter_ray.tune.folder import StudyFolder, open_study
@@ -35,15 +37,6 @@ def drain(cluster, node):
     assert accepted
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.2)
-    pytest.fail("waited in vain")
-
-
 def within_an_epoch(checkpoint):
     progress = read_checkpoint(checkpoint)["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     return not progress["is_last_batch"]
@@ -53,7 +46,7 @@ def within_an_epoch(checkpoint):
 def test_a_trial_goes_on_elsewhere_when_its_node_is_taken_away(cluster, tune, tiny_sets, tmp_path, storage):
     """Also where a trial's folder is its node's own, and what it goes on from is fetched."""
     first = cluster.add_node(num_cpus=1, object_store_memory=10**8)
-    longer = ["trainer.max_epochs=4", "dataset.train_options.options.length_of_dataset=4096"]
+    longer = ["trainer.max_epochs=4", "dataset.train_options.options.length_of_dataset=8192"]
     sets = [*tiny_sets, *(part for text in longer for part in ("--set", text))]
     kept = ["--storage", tmp_path / storage] if storage else []
     arguments = ["--trials", 1, "--name", "n", "--address", cluster.address, *kept]
@@ -69,9 +62,9 @@ def test_a_trial_goes_on_elsewhere_when_its_node_is_taken_away(cluster, tune, ti
     code, output = command.end()
     assert code == 0, output
     study = open_study(StudyFolder(tmp_path / "runs/demo/n"), load_space("demo").study)
-    [trial] = study.get_trials()
-    assert trial.state == TrialState.COMPLETE
-    assert [entry["epoch"] for entry in trial.user_attrs["curve"]] == [1, 2, 3, 4]
+    [row] = read_rows(study)
+    assert row.state == "complete"
+    assert [entry["epoch"] for entry in row.metrics] == [1, 2, 3, 4]
     assert output.count("epoch 1/4") == 1
     log = (trial_folder / "log.txt").read_text()
     assert "before the epoch ended" in log  # Lightning's words for a checkpoint within an epoch
@@ -109,3 +102,44 @@ def test_ec2_is_asked_for_its_spot_notice(monkeypatch):
     server.shutdown()
     server.server_close()
     assert not preemption.ec2_notice()
+
+
+@pytest.mark.parametrize(("accepted", "raises"), [(True, False), (False, False), (False, True)])
+def test_a_spot_notice_saves_the_trial_whether_ray_drains_or_not(monkeypatch, capsys, accepted, raises):
+    asked = []
+
+    def drain_node(node, reason, message, deadline):
+        asked.append(node)
+        if raises:
+            raise RuntimeError("the control service is away")
+        return accepted, "" if accepted else "no"
+
+    context = SimpleNamespace(get_node_id=lambda: "here", gcs_address="")
+    monkeypatch.setattr(preemption, "SECONDS", 0.01)
+    monkeypatch.setattr(preemption, "_ask", lambda *words: "token")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray._raylet, "GcsClient", lambda address: SimpleNamespace(drain_node=drain_node))
+    with preemption.preemption_notice() as notice:
+        assert notice.wait(10)
+        wait_for(lambda: asked)
+    assert asked == ["here"]
+    wait_for(lambda: accepted or "will not drain it" in capsys.readouterr().out)
+
+
+def test_a_control_service_that_is_away_for_a_while_is_asked_again(monkeypatch):
+    answers = iter([RuntimeError("away"), [], ["here"]])
+
+    def get_draining_nodes():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(preemption, "SECONDS", 0.01)
+    monkeypatch.setattr(preemption, "_ask", lambda *words: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
+    monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", get_draining_nodes)
+    with preemption.preemption_notice() as notice:
+        assert notice.wait(10)

@@ -1,4 +1,6 @@
+import dataclasses
 import io
+from math import e
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from rich.console import Console
 
 from otter_ray.config import StudyOptions, load_config, load_space
 from otter_ray.errors import ConfigError, StudyError
-from otter_ray.tune.check import check_study
+from otter_ray.tune.check import check_study, with_steady_scheduler
 from otter_ray.tune.cluster import Member, growth_of
 from otter_ray.tune.dry_run import plan_for, tell_plan
 from otter_ray.tune.plan import Growth, Node, expected_epochs, make_plan, workers_on
@@ -54,12 +56,24 @@ def test_the_plan_says_what_it_does():
 
 
 def test_gpus_that_nobody_asks_for_are_told():
-    assert "2 GPUs stay idle" in make_plan(options(), [Node(4, 2)]).idle_gpus
-    assert not make_plan(options(gpus_per_worker=1), [Node(4, 2)]).idle_gpus
+    assert "2 GPUs idle" in make_plan(options(gpus_per_worker=0), [Node(4, 2)]).gpu_note
+    assert not make_plan(options(gpus_per_worker=1), [Node(4, 2)]).gpu_note
+    assert not make_plan(options(), [Node(4)]).gpu_note
+
+
+def test_gpus_that_are_not_there_are_told():
+    note = make_plan(options(gpus_per_worker=0.5), [Node(4)]).gpu_note
+    assert "gpus_per_worker 0.5 is not asked for" in note
+    assert not make_plan(options(gpus_per_worker=0.5), [Node(4)], accelerator="cpu").gpu_note
+
+
+def test_a_trial_has_a_gpu_of_its_own_where_nothing_else_is_said():
+    plan = make_plan(options(), [Node(8, 2)])
+    assert (plan.gpus, plan.slots) == (1, 2)
 
 
 def test_what_can_never_fit_is_refused_with_the_numbers():
-    with pytest.raises(StudyError, match=r"needs 4 CPUs and 1 GPUs.*2 CPUs \+ 0 GPUs.*cpus_per_worker"):
+    with pytest.raises(StudyError, match=r"needs 4 CPUs and 1 GPU, .*2 CPUs \+ 0 GPUs.*cpus_per_worker"):
         make_plan(options(cpus_per_worker=4, gpus_per_worker=1), [Node(2)], accelerator="gpu")
 
 
@@ -156,6 +170,14 @@ ASHA = {"name": "ASHA", "options": {"grace_period": 1, "reduction_factor": 3}}
         (2, ASHA, 27, 27 + 1 + 2 / 3 + 6 / 9 + 18 / 27),
         (5, {"name": "ASHA", "options": {"grace_period": 4}}, 4, 20),
         (5, {"name": "none"}, 4, 20),
+        (5, {"name": "median"}, 4, 20),
+        # Rungs at 1, 3, 9 and at 3, 9, of which Ray draws the first e times as often.
+        (
+            2,
+            {"name": "Hyperband", "options": {"brackets": 2}},
+            9,
+            9 + (e * (1 + 2 / 3 + 6 / 9) + (3 + 6 / 3)) / (e + 1),
+        ),
     ],
 )
 def test_the_expected_epochs_follow_the_rungs(trials, scheduler, max_epochs, expected):
@@ -202,8 +224,8 @@ HEAD = Member(Node(4), "head", is_head=True)
 @pytest.mark.parametrize(
     ("workers", "left"),
     [
-        ([], {"spot": 4, "on_demand": 1}),  # five workers at most
-        ([Member(GPU_NODE, "spot")] * 2, {"spot": 2, "on_demand": 1}),
+        ([], {"spot": 4, "on_demand": 4}),  # five workers at most, whichever
+        ([Member(GPU_NODE, "spot")] * 2, {"spot": 2, "on_demand": 3}),
         ([Member(GPU_NODE, "on_demand")] * 4, {"spot": 1}),
         ([Member(GPU_NODE)] * 3, {"spot": 1, "on_demand": 1}),  # of a type that nobody named
         ([Member(GPU_NODE)] * 5, {}),
@@ -212,6 +234,7 @@ HEAD = Member(Node(4), "head", is_head=True)
 def test_what_an_autoscaler_may_still_add(workers, left):
     growth = growth_of(TYPES, [HEAD, *workers])
     assert {group.name: group.count for group in growth} == left
+    assert {group.together for group in growth} <= {5 - len(workers)}
     assert all(group.node == GPU_NODE for group in growth)
 
 
@@ -235,3 +258,17 @@ def test_the_number_of_epochs_cannot_be_searched(tmp_path):
     path.write_text("parameters:\n  trainer.max_epochs: {type: int, low: 2, high: 8}\n")
     with pytest.raises(ConfigError, match=r"space.yaml:2: trainer.max_epochs: .*rungs are epochs"):
         check_study(load_config("demo"), load_space(str(path)), gpus=0)
+
+
+def test_a_scheduler_without_a_name_looks_at_what_is_steady_early(demo):
+    config, space = demo
+
+    def looks_at(**study):
+        searched = dataclasses.replace(space, study=StudyOptions.model_validate(study))
+        return with_steady_scheduler(searched, config).study.scheduler.metric
+
+    assert looks_at() == looks_at(scheduler={"options": {"grace_period": 2}}) == "valid_pauc@2"
+    # Who asks for plain ASHA gets it.
+    assert looks_at(scheduler={"name": "ASHA"}) is None
+    assert looks_at(scheduler={"metric": "valid_auc"}) == "valid_auc"
+    assert looks_at(metric="valid_auc") is None

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from otter_ray.config import load_space
 from otter_ray.docclassifier.drawing import draw_document
-from otter_ray.errors import ConfigError, TrainingError
+from otter_ray.errors import ConfigError, DataError, TrainingError
 from otter_ray.train.restore import find_restore
 from otter_ray.tune.check import check_study
 from otter_ray.tune.folder import StudyFolder
@@ -41,8 +41,16 @@ def test_a_corrupt_image_is_skipped_counted_and_named(said, tmp_path):
     assert "1 unreadable image" in text
 
 
-def test_few_negative_pairs_are_told_before_the_start(said):
-    assert "rests on 216 negative pairs" in said()
+def test_few_negative_pairs_and_documents_are_told_before_the_start(said):
+    text = said()
+    assert "rests on 216 negative pairs" in text
+    assert "rests on 4 documents: its 95 % interval is not to be trusted" in text
+
+
+def test_a_test_split_is_counted_and_too_few_documents_end_a_study_before_it_starts(said):
+    assert "24 images of 4 classes to validate with, 20 images of 5 classes to test with" in said()
+    with pytest.raises(DataError, match=r"Lower dataset\.test_options\.options\.held_out to"):
+        said(**{"dataset.test_options.options.held_out": 40})
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import ray
@@ -28,35 +29,36 @@ def hidden(tmp_path):
 
 
 @pytest.fixture
-def cluster(hidden):
-    """Two nodes; for the second the folder `hidden` is empty."""
+def head():
+    """One node."""
     if os.geteuid() or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("needs root and mount namespaces, to hide a folder from a node")
     small = {"num_cpus": 1, "object_store_memory": 10**8, "include_dashboard": False}
     nodes = Cluster(initialize_head=True, head_node_args=small)
-    script = [
-        "unshare",
-        "--mount",
-        "sh",
-        "-c",
-        JOIN,
-        "sh",
-        str(hidden),
-        f"{sys.prefix}/bin/ray",
-        nodes.address,
-    ]
-    blind = subprocess.Popen(
-        script, env={**os.environ, "RAY_AUTH_MODE": "disabled"}, stdout=subprocess.DEVNULL
-    )
-    with ray_session(nodes.address):
+    yield nodes
+    nodes.shutdown()
+
+
+@contextmanager
+def blind_node(address, hidden):
+    """One more, for which the folder `hidden` is empty."""
+    script = ["unshare", "--mount", "sh", "-c", JOIN, "sh", str(hidden), f"{sys.prefix}/bin/ray", address]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    process = subprocess.Popen(script, env=environment, stdout=subprocess.DEVNULL)
+    yield
+    process.terminate()
+    process.wait(timeout=30)
+
+
+@pytest.fixture
+def cluster(head, hidden):
+    """Both."""
+    with blind_node(head.address, hidden), ray_session(head.address):
         deadline = time.monotonic() + 60
         while sum(node["Alive"] for node in ray.nodes()) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        yield nodes
-    blind.terminate()
-    blind.wait(timeout=30)
-    nodes.shutdown()
+        yield head
 
 
 def test_the_node_that_does_not_see_the_folder_is_named(cluster, hidden, tmp_path, tune):
@@ -80,3 +82,22 @@ def test_with_a_storage_only_that_need_be_seen(cluster, hidden, tmp_path):
     assert list((tmp_path / "nfs").iterdir()) == []
     with pytest.raises(StudyError, match=r"1 of 2 nodes cannot work on .*hidden/nfs"):
         check_nodes(tmp_path, Storage(str(hidden / "nfs")))
+
+
+def test_a_node_that_joins_later_is_named_by_the_first_trial_on_it(head, hidden, tune, tiny_sets, tmp_path):
+    """It was not there to be asked; its trial would go into a folder of its own."""
+    longer = [
+        "--set",
+        "dataset.train_options.options.length_of_dataset=4096",
+        "--set",
+        "trainer.max_epochs=4",
+    ]
+    arguments = [*tiny_sets, *longer, "--trials", 8, "--name", "late", "--runs", hidden]
+    command = tune("demo", *arguments, "--address", head.address, folder=tmp_path)
+    command.read_until("epoch 1/4")
+    with blind_node(head.address, hidden):
+        code, output = command.end()
+    assert code == 2, output
+    assert f"does not see {hidden}/demo/late" in output
+    assert "--name late --resume" in output
+    assert "Traceback" not in output

@@ -1,18 +1,22 @@
 """A study kept elsewhere: S3 (moto's server, through pyarrow) and a path."""
 
+import io
 import os
 import shutil
 import signal
+import time
 
 import boto3
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 from optuna.trial import TrialState
+from rich.console import Console
 
 from otter_ray.config import load_space
 from otter_ray.errors import StudyError
-from otter_ray.tune.folder import StudyFolder, kept_folder, open_study
+from otter_ray.tune.folder import STORAGE_FILE, StudyFolder, kept_folder, open_folder, open_study
+from otter_ray.tune.mirror import JournalMirror
 from otter_ray.tune.storage import JOURNAL, Mirror, Storage
 
 BUCKET = "studies"
@@ -80,10 +84,11 @@ def test_a_mirror_sends_what_has_changed(place, tmp_path, monkeypatch):
 def both(place, tmp_path):
     """A study here, as it was kept there."""
     folder = tmp_path / "runs/demo/a"
-    folder.mkdir(parents=True)
+    (folder / "trials").mkdir(parents=True)
     (folder / JOURNAL).write_bytes(b"one\n")
     (folder / "config.yaml").write_text("a: 1")
     storage = Storage.of(place, "demo", "a")
+    (folder / STORAGE_FILE).write_text(storage.uri)
     storage.put_study(folder)
     return folder, storage
 
@@ -98,6 +103,25 @@ def test_a_lost_folder_comes_back(both, place):
     resume(folder, place)
     assert (folder / JOURNAL).read_bytes() == b"one\n"
     assert (folder / "config.yaml").read_text() == "a: 1"
+
+
+def test_the_finals_of_a_study_go_and_come_with_it(both, place, tmp_path):
+    folder, storage = both
+    (folder / "finals/trials/0000").mkdir(parents=True)
+    (folder / "finals/trials/0000/log.txt").write_text("its slot brings it")
+    (folder / "finals" / JOURNAL).write_bytes(b"final\n")
+    (folder / "finals/trials.parquet").write_text("a table")
+    storage.put_study(folder)
+    assert not storage.exists("finals/trials")
+    (tmp_path / "further").write_bytes(b"final\nfurther\n")
+    storage.put(tmp_path / "further", f"finals/{JOURNAL}")
+    # The search's journal is as far here as there: the finals' is asked on its own.
+    resume(folder, place)
+    assert (folder / "finals" / JOURNAL).read_bytes() == b"final\nfurther\n"
+    shutil.rmtree(folder)
+    resume(folder, place)
+    assert (folder / "finals/trials.parquet").read_text() == "a table"
+    assert (folder / "finals/trials").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -124,6 +148,65 @@ def test_two_that_went_apart_are_left_alone(both, place, tmp_path):
         storage.put_journal(folder)
     assert storage.read(JOURNAL) == b"one\ntheirs\n"
     assert (folder / JOURNAL).read_text() == "one\nmine\n"
+
+
+def test_a_line_that_is_being_written_is_not_copied(both):
+    """A driver that dies takes it back, and would not find its own journal there."""
+    folder, storage = both
+    (folder / JOURNAL).write_bytes(b"one\ntwo\nthr")
+    storage.put_journal(folder)
+    assert storage.read(JOURNAL) == b"one\ntwo\n"
+
+
+def test_the_journal_follows_beside_the_search(both):
+    folder, storage = both
+    console = Console(file=io.StringIO())
+    mirror = JournalMirror(storage, folder, console)
+    mirror.setup()
+    (folder / JOURNAL).write_bytes(b"one\ntwo\n")
+    mirror.on_trial_start()
+    deadline = time.monotonic() + 60
+    while storage.read(JOURNAL) != b"one\ntwo\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (folder / JOURNAL).write_bytes(b"another\n")
+    mirror.on_trial_complete()
+    mirror.on_experiment_end()
+    assert "went on both in" in console.file.getvalue()
+    assert storage.read(JOURNAL) == b"one\ntwo\n"
+
+
+def test_a_study_goes_on_where_it_is_kept(both, place, tmp_path):
+    """Whether --storage is given again or not; elsewhere it does not."""
+    folder, storage = both
+    assert open_folder(folder.parents[1], "demo", "a").storage == storage
+    other = tmp_path / "other"
+    with pytest.raises(StudyError, match=f"study a is kept in {storage.uri}"):
+        resume(folder, str(other))
+    (folder / STORAGE_FILE).unlink()
+    with pytest.raises(StudyError, match="was begun without --storage"):
+        resume(folder, place)
+
+
+def test_a_fetch_that_is_broken_off_is_done_again(both, place, monkeypatch):
+    """The journal comes last: while it is not here, the study is not."""
+    folder, _ = both
+    shutil.rmtree(folder)
+    get = Storage.get
+
+    def broken(self, name, target):
+        if name == "config.yaml":
+            raise KeyboardInterrupt
+        return get(self, name, target)
+
+    monkeypatch.setattr(Storage, "get", broken)
+    with pytest.raises(KeyboardInterrupt):
+        resume(folder, place)
+    assert not (folder / JOURNAL).exists()
+    monkeypatch.setattr(Storage, "get", get)
+    resume(folder, place)
+    assert (folder / "config.yaml").read_text() == "a: 1"
+    assert (folder / JOURNAL).read_bytes() == b"one\n"
 
 
 def test_a_name_is_taken_there_too(both, place, tmp_path):
@@ -179,9 +262,12 @@ def test_a_study_is_resumed_where_nothing_of_it_is(place, tune, tiny_sets, tmp_p
     assert sum(row["state"] in ("complete", "pruned") for row in rows) == 5
     [onnx] = (tmp_path / "new/demo/far").glob("*.onnx")
     assert storage.read(onnx.name) == onnx.read_bytes()
-    assert storage.exists("trials/0000/checkpoints/last.ckpt")
-    # Not a trial was written to the driver's disk but the one that was exported.
-    assert len(list((tmp_path / "new/demo/far/trials").iterdir())) == 1
+    best = max((row for row in rows if row["value"] is not None), key=lambda row: row["value"])["number"]
+    assert storage.exists(f"trials/{best:04d}/checkpoints/best.ckpt")
+    # What no trial can go on from any more takes no room there.
+    assert not [number for number in range(5) if storage.exists(f"trials/{number:04d}/checkpoints/last.ckpt")]
+    # Not a trial was written to the driver's disk but the one that was exported, and the base beside it.
+    assert {path.name for path in (tmp_path / "new/demo/far/trials").iterdir()} == {f"{best:04d}", "0000"}
 
 
 def values(folder):

@@ -5,8 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +12,7 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from commands import Process
 from optuna.trial import TrialState
 
 from otter_ray.config import load_config, load_space
@@ -21,7 +20,8 @@ from otter_ray.docclassifier.drawing import draw_document
 from otter_ray.report.rows import rank, read_rows
 from otter_ray.train.run import run_training
 from otter_ray.tune.folder import StudyFolder, open_study
-from otter_ray.tune.run import Search, export_winner
+from otter_ray.tune.run import Search
+from otter_ray.tune.winner import export_winner
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def reopened(tiny_config):
 
     def reopen(path):
         space, folder = load_space("demo"), StudyFolder(path)
-        return Search(tiny_config, space, folder, open_study(folder, space.study))
+        config = tiny_config.with_values({"common.seed": 1})
+        return Search(config, space, folder, open_study(folder, space.study))
 
     return reopen
 
@@ -38,10 +39,37 @@ def reopened(tiny_config):
 def test_it_ends_with_the_table_the_winner_and_the_onnx_file(searched):
     folder, output = searched
     assert "plan: 4 trials on" in output
-    assert "base config: valid_fpr@4" in output
     assert "gate passed: opset 16, batches 1, 2, 7" in output
+    assert re.search(
+        r"test: valid_fpr@4 0\.\d{4} \(95 % interval .* of 5 classes that the search never", output
+    )
     [onnx] = folder.glob("demo_*_fp32.onnx")
     assert output.rstrip().endswith(f"onnx: {onnx}")
+
+
+def test_base_and_winner_are_told_apart_by_their_intervals(searched, reopened, capsys):
+    from otter_ray.report.__main__ import report
+
+    folder, output = searched
+    rows = rank(read_rows(reopened(folder).study), "max")
+    base = next(row for row in rows if row.is_base)
+    [facts] = [json.loads(path.read_text()) for path in folder.glob("demo_*.json")]
+    assert facts["trial"] == rows[0].number != base.number
+    assert facts["base"]["value"] == pytest.approx(base.value, abs=1e-6)
+    low, high = facts["base"]["interval"]
+    assert 0 <= low <= base.value <= high <= 1
+    [line] = [line for line in output.splitlines() if line.startswith("base config: ")]
+    assert line.startswith(
+        f"base config: valid_fpr@4 {base.value:.4f} (95 % interval {low:.2f} to {high:.2f}); "
+    )
+    assert f"winner: trial {rows[0].number}, {rows[0].value:.4f} (" in line
+    apart = facts["gate"]["interval"][0] > high
+    assert line.endswith(f"a significant gain of {rows[0].value - base.value:.3f}") == apart
+    assert line.endswith("the intervals overlap: no significant gain") != apart
+    report(folder)
+    told = " ".join(capsys.readouterr().out.split())
+    assert line in told
+    assert "5 classes that the search never saw" in told
 
 
 def test_the_onnx_file_gives_unit_embeddings_for_any_batch(searched):
@@ -105,8 +133,26 @@ def test_a_candidate_that_fails_the_gate_is_named_and_the_next_best_taken(search
     search.folder.trial(first.number).joinpath("checkpoints/best.ckpt").write_bytes(b"broken")
     outcome = export_winner(search)
     assert outcome.winner.number == second.number
+    # The study had exported once before.
+    assert outcome.exported.gate.announcement().endswith("this is look 2")
     assert outcome.rejected[0].startswith(f"trial {first.number} ")
     assert "cannot be read" in outcome.rejected[0]
+
+
+def test_what_was_exported_is_not_exported_again(searched, reopened, tmp_path):
+    copy = shutil.copytree(searched[0], tmp_path / "moved")
+    search = reopened(copy)
+    (copy / "best.yaml").unlink()
+    first = export_winner(search).exported
+    assert first.is_earlier
+    assert [first.onnx] == list(copy.glob("*.onnx"))
+    assert str(first.gate) in searched[1]
+    assert (copy / "best.yaml").read_bytes() == (searched[0] / "best.yaml").read_bytes()
+    # Of a file whose JSON a kill prevented nothing is known.
+    first.json.unlink()
+    again = export_winner(search).exported
+    assert not again.is_earlier
+    assert again.onnx != first.onnx
 
 
 def test_the_report_reads_the_study(searched, capsys):
@@ -149,7 +195,7 @@ def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tiny_sets, re
     assert code == 0, output
     rows = read_rows(reopened(tmp_path / "runs/demo/b").study)
     errors = {row.error for row in rows if row.state == "failed"}
-    assert any("valid_fpr@4 is nan after epoch 1" in error for error in errors), errors
+    assert any("the loss is nan after step" in error for error in errors), errors
     assert any("Expected more than 1 value per channel" in error for error in errors), errors
     assert len(rows) == 6
     assert "gate passed" in output
@@ -158,35 +204,51 @@ def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tiny_sets, re
     assert "Error" in (tmp_path / f"runs/demo/b/trials/{failed.number:04d}/log.txt").read_text()
 
 
-def process_titles():
-    """Of every process of this machine."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            yield path.read_bytes().rstrip(b"\0").decode(errors="replace")
-
-
-def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
+def test_ctrl_c_ends_cleanly_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
     arguments = [*tiny_sets, "--trials", 6, "--name", "stopped"]
     command = tune("demo", *arguments, folder=tmp_path)
     command.read_until("2/6 done")
-    assert any(re.match(r"ray::demo/000\d lr=\S+ ", title) for title in process_titles())
+    assert any(re.match(r"ray::demo/000\d lr=\S+ ", process.title) for process in Process.all())
     command.interrupt()
     code, output = command.end()
     assert code == 130, output
-    assert "--name stopped --resume" in output
-    before = reopened(tmp_path / "runs/demo/stopped").study.get_trials(
-        states=[TrialState.COMPLETE, TrialState.PRUNED]
-    )
-    assert len(before) >= 2
+    assert "trials left: " in output
+    assert "go on with --name stopped --resume" in output
+    assert "gate passed" in output
+    folder = tmp_path / "runs/demo/stopped"
+    before = reopened(folder).study.get_trials()
+    assert {trial.state for trial in before} >= {TrialState.COMPLETE, TrialState.RUNNING}
+    # Those that were running have finished their epoch.
+    assert all(trial.intermediate_values for trial in before)
 
     code, output = tune("demo", *arguments, "--resume", folder=tmp_path).end()
     assert code == 0, output
-    study = reopened(tmp_path / "runs/demo/stopped").study
-    ended = study.get_trials(states=[TrialState.COMPLETE, TrialState.PRUNED])
-    assert len(ended) == 6
-    kept = {trial.number: trial.intermediate_values for trial in ended}
-    assert all(kept[trial.number] == trial.intermediate_values for trial in before)
+    study = reopened(folder).study
+    assert [trial.number for trial in study.trials] == list(range(6))
+    assert {trial.state for trial in study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    for trial in before:
+        after = study.trials[trial.number].intermediate_values
+        assert after == {**after, **trial.intermediate_values}
+        assert list(after) == list(range(1, len(after) + 1))
     assert "gate passed" in output
+
+
+def test_ctrl_c_twice_ends_at_once_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
+    arguments = [*tiny_sets, "--trials", 3, "--name", "stopped"]
+    command = tune("demo", *arguments, folder=tmp_path)
+    command.read_until("epoch 1/")
+    command.interrupt()
+    command.read_until("running trials finish their epoch")
+    command.interrupt()
+    code, output = command.end()
+    assert code == 130, output
+    assert "go on with --name stopped --resume" in output
+    assert "gate passed" not in output
+    code, output = tune("demo", *arguments, "--resume", folder=tmp_path).end()
+    assert code == 0, output
+    rows = read_rows(reopened(tmp_path / "runs/demo/stopped").study)
+    assert [row.number for row in rows] == [0, 1, 2]
+    assert {row.state for row in rows} <= {"complete", "pruned"}
 
 
 OTHERS_RAY = """

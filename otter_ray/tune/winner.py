@@ -1,0 +1,95 @@
+"""The winner of a study: its best candidate whose ONNX file passes the gate."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from otter_ray.config import to_yaml
+from otter_ray.errors import OtterError
+from otter_ray.export.run import Exported, earlier_export, export_checkpoint, measure
+from otter_ray.files import written_whole
+from otter_ray.report.rows import TrialRow, base_of, read_rows, write_parquet
+from otter_ray.tune.candidates import Candidate, candidates
+from otter_ray.tune.finals import write_finals
+
+if TYPE_CHECKING:
+    from otter_ray.tune.run import Search
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study leaves behind.
+
+    Attributes:
+        rows: its trials.
+        winner: the best trial, or the best finalist's best run, whose ONNX file passed the gate; None where
+            none did.
+        exported: that file.
+        rejected: candidates that failed the gate, with the reason.
+        tried: their numbers, and the winner's.
+    """
+
+    rows: list[TrialRow]
+    winner: TrialRow | None
+    exported: Exported | None
+    rejected: list[str]
+    tried: tuple[int, ...] = ()
+
+
+def export_winner(search: Search, finals: Search | None = None) -> Outcome:
+    """Exports the best candidate that passes the gate, and writes `best.yaml`, `best.ckpt`.
+
+    Args:
+        finals: the runs of finalists, where every one has ended: they decide.
+    """
+    folder = search.folder
+    rows = read_rows(search.study)
+    write_parquet(rows, folder.path / "trials.parquet")
+    if finals is not None:
+        write_finals(finals)
+    rejected: list[str] = []
+    tried: list[int] = []
+    gone = 0
+    base = cache(lambda: _measure_base(search, rows, rejected))
+    for candidate in candidates(search, finals):
+        best = candidate.checkpoint()
+        if not best.is_file():
+            gone += 1
+            continue
+        tried.append(candidate.trial)
+        try:
+            exported = earlier_export(best, folder.path, {"trial", "base"}) or export_checkpoint(
+                best,
+                folder.path,
+                label=candidate.label,
+                # One that ran before the config was changed was validated otherwise than the base.
+                facts={"trial": candidate.trial, "base": None if candidate.row.config else base()},
+            )
+        except OtterError as exc:
+            rejected.append(f"{candidate} failed the gate: {exc}")
+            continue
+        with written_whole(folder.path / "best.yaml") as partial:
+            partial.write_text(to_yaml(candidate.config))
+        with written_whole(folder.path / "best.ckpt") as partial:
+            shutil.copyfile(best, partial)
+        return Outcome(rows, candidate.row, exported, rejected, tuple(tried))
+    if gone:
+        rejected.append(f"{gone} more have no checkpoint left: raise study.keep_best before a search")
+    return Outcome(rows, None, None, rejected, tuple(tried))
+
+
+def _measure_base(search: Search, rows: Sequence[TrialRow], rejected: list[str]) -> dict[str, Any] | None:
+    """The base config's metric and interval, for the JSON of what is exported; None where it has no model."""
+    row = base_of(rows)
+    best = Candidate(search, row, row.number).checkpoint() if row else None
+    if row is None or best is None or not best.is_file():
+        return None
+    try:
+        return {"trial": row.number, **asdict(measure(best))}
+    except OtterError as exc:
+        rejected.append(f"trial {row.number}, the base config, cannot be measured beside the winner: {exc}")
+        return None

@@ -1,0 +1,98 @@
+"""`python -m otter_ray.tune`, started as a user would, and the processes that it starts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# In the environment of every command. RAY_AUTH_TOKEN is not among them: it would change who gets in.
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "planted/aws+secret", "HF_TOKEN": "planted_hf_token"}
+
+
+class Command:
+    """`python -m otter_ray.tune ...` in a process group of its own."""
+
+    def __init__(self, arguments, folder):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "otter_ray.tune", *map(str, arguments)],
+            cwd=folder, env={**os.environ, "COLUMNS": "200", **SECRETS}, text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        # Two slots on every machine: a study of six trials is not over before it is interrupted.
+        os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[:2])
+        self.output = ""
+
+    def read_until(self, text):
+        """Reads lines up to the first that holds `text`."""
+        for line in self.process.stdout:
+            self.output += line
+            if text in line:
+                return
+        pytest.fail(f"{text!r} was never printed:\n{self.output}")
+
+    def interrupt(self):
+        """Ctrl-C: the terminal sends it to the whole group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self, timeout=300):
+        """(exit code, everything that was printed)."""
+        rest, _ = self.process.communicate(timeout=timeout)
+        self.output += rest
+        return self.process.returncode, self.output
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of this machine. Its number alone may be another's some day: with its start it is not."""
+
+    pid: int
+    parent: int
+    started: str
+
+    @classmethod
+    def all(cls):
+        """Every one that lives."""
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                # What stands in parentheses is the name, which may hold anything.
+                fields = path.read_text().rpartition(")")[2].split()
+                if fields[0] != "Z":
+                    yield cls(int(path.parent.name), int(fields[1]), fields[19])
+
+    @property
+    def title(self):
+        try:
+            return Path(f"/proc/{self.pid}/cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
+        except OSError:
+            return ""
+
+    def kill(self):
+        """At once, unless it is gone already."""
+        if any((other.pid, other.started) == (self.pid, self.started) for other in Process.all()):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def descendants(pid):
+    """What a process has started, and what that has started."""
+    everyone, found, parents = list(Process.all()), [], [pid]
+    while parents:
+        children = [process for process in everyone if process.parent in parents]
+        found += children
+        parents = [child.pid for child in children]
+    return found
+
+
+def wait_for(condition, seconds=60):
+    """What the condition gives once it holds."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail("waited in vain")
+        time.sleep(0.1)
+    return found

@@ -1,0 +1,61 @@
+"""Trials that run, in the eyes of the sampler."""
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
+
+from otter_ray.tune.tpe import TPE
+
+SPACE = {"x": FloatDistribution(0, 1)}
+GOOD = 0.8  # where all that is good lies
+
+
+def crowded():
+    """Twenty trials that were stopped early are far from GOOD; four good ones run on, and have reported."""
+    study = optuna.create_study(direction="maximize")
+    for number in range(20):
+        params, curve = {"x": number / 40}, {1: 0.1}
+        stopped = create_trial(
+            state=TrialState.PRUNED, params=params, distributions=SPACE, intermediate_values=curve
+        )
+        study.add_trial(stopped)
+    for number in range(4):
+        running = study.ask()
+        study._storage.set_trial_param(running._trial_id, "x", GOOD + number / 1000, SPACE["x"])
+        for epoch in (1, 2, 3):
+            study._storage.set_trial_intermediate_value(running._trial_id, epoch, 0.9)
+    return study
+
+
+def drawn(sampler):
+    study = crowded()
+    study.sampler = sampler
+    return [study.ask(SPACE).params["x"] for _ in range(20)]
+
+
+def test_good_trials_that_run_draw_others_near():
+    near = [abs(x - GOOD) < 0.15 for x in drawn(TPE(seed=0))]
+    assert sum(near) > 8
+    # Optuna's own keeps away from them, which is why there is another.
+    assert sum(abs(x - GOOD) < 0.15 for x in drawn(TPESampler(seed=0))) < 4
+
+
+def test_trials_that_run_count_for_the_random_beginning():
+    study = crowded()
+    study.sampler = TPE(seed=0, n_startup_trials=24)
+    assert abs(study.ask(SPACE).params["x"] - GOOD) < 0.15
+    study.sampler = TPE(seed=0, n_startup_trials=25)
+    assert study.ask(SPACE).params["x"] == RandomSampler(seed=0).sample_independent(
+        study, study.trials[-1], "x", SPACE["x"]
+    )
+    assert [trial.state for trial in study.trials].count(TrialState.RUNNING) == 6
+
+
+def test_with_several_objectives_a_trial_that_runs_is_not_shown_as_stopped():
+    """Optuna's TPE refuses one there."""
+    study = optuna.create_study(directions=("maximize", "minimize"), sampler=TPE(seed=0, n_startup_trials=1))
+    study.add_trial(create_trial(values=[0.5, 1.0], params={"x": 0.5}, distributions=SPACE))
+    running = study.ask(SPACE)
+    study._storage.set_trial_intermediate_value(running._trial_id, 1, 0.9)
+    assert 0 <= study.ask(SPACE).params["x"] <= 1
