@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import PrivateAttr
@@ -11,7 +11,7 @@ from pydantic import PrivateAttr
 from otter_ray.config.document import Origin, Place, read_document, read_value
 from otter_ray.config.lookup import find_config
 from otter_ray.config.paths import KeyPath, assign, dotted, overlap, plain, read, split
-from otter_ray.config.rules import Flaw, validate
+from otter_ray.config.rules import Flaw, is_number, shown, validate
 from otter_ray.config.schema import Sections
 from otter_ray.config.secrets import secrets_in
 from otter_ray.errors import ConfigError, Problem
@@ -20,6 +20,8 @@ SET = "--set"
 # They follow from the backbone and the image size; -1 has the run fill them in.
 DERIVED = ("model.head.options.in_dim", "model.head.options.feature_map_size")
 DERIVED_FROM = ("model.backbone", "onnx.input_shape")
+# What may change in the middle of a run: anything else stays as a checkpoint has it, or cannot be loaded.
+RETUNED = "optimizer.options"
 
 
 class Config(Sections):
@@ -48,6 +50,8 @@ class Config(Sections):
         if found or config is None:
             raise ConfigError(found)
         config._origin = origin
+        if unfit := [origin.problem(*flaw) for flaw in _unfit_phases(config)]:
+            raise ConfigError(unfit)
         return config
 
     @property
@@ -81,6 +85,11 @@ class Config(Sections):
         -1 unless they are among `values`: the run then fills them in.
         """
         return self._changed({**values, **self._derived(values)}, Place(), [])
+
+    def during(self, epoch: int) -> Self:
+        """What holds in an epoch, counted from 1: a config without a `schedule`."""
+        phase = next((phase for phase in self.schedule or () if epoch <= phase.epochs), None)
+        return self.with_values({**(phase.values if phase else {}), "schedule": None})
 
     def with_sets(self, sets: Sequence[str]) -> Self:
         """A checked copy changed by `key=value` texts as `--set` gives them. Raises ConfigError."""
@@ -175,6 +184,28 @@ def _size_keys(data: Mapping[str, Any]) -> list[KeyPath]:
         keys += [("onnx", "input_shape", name, "shape") for name in inputs]
     lengths = {key: 4 if key[0] == "onnx" else 2 for key in keys}
     return [key for key in keys if _is_size(_find(data, key), lengths[key])]
+
+
+def _unfit_phases(config: Config) -> Iterator[Flaw]:
+    """What is wrong with the schedule of a config that is right without it."""
+    before, most = 0, config.trainer.max_epochs
+    for index, phase in enumerate(config.schedule or ()):
+        path = ("schedule", str(index))
+        if not before < phase.epochs < most:
+            rule = f"must lie above {before} and below {most}, the epochs of the phase before and of the run"
+            yield (*path, "epochs"), f"is {phase.epochs} but {rule}. Correct it, or remove the phase."
+        before = max(before, phase.epochs)
+        for key, value in phase.values.items():
+            place = (*path, "values", key)
+            if split(key)[:2] != split(RETUNED) or not config.has(key):
+                yield place, f"is no key below {RETUNED}: nothing else can change within a run. Remove it."
+                continue
+            own = config.get(key)
+            # The rates of a schedule are changed by a factor.
+            if key == f"{RETUNED}.lr" and not all(is_number(rate) and rate > 0 for rate in (value, own)):
+                yield place, f"{shown(value)} is to become {shown(own)}. Give two numbers > 0."
+            elif type(value) is not type(own) and not (is_number(value) and is_number(own)):
+                yield place, f"{shown(value)} is not of the kind of {shown(own)}, its value in the end."
 
 
 def _find(data: Any, path: KeyPath) -> Any:

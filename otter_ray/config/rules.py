@@ -112,6 +112,11 @@ def validate(model: type[M], data: Any) -> tuple[M | None, list[Flaw]]:
         return None, [_flaw(model, error) for error in exc.errors(include_url=False)]
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a number, and not a truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def shown(value: Any) -> str:
     """`value` for a message, at most 60 characters of it."""
     text = repr(value)

@@ -7,14 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from otter_ray.config.rules import Count, Flaw, Name, Rule, Section, validate
+from otter_ray.config.rules import Count, Flaw, Name, Positive, Rule, Section, validate
 
-NAMES = "ASHA, Hyperband, median or none"
-SchedulerName = Annotated[Literal["ASHA", "Hyperband", "median", "none"], Rule(NAMES)]
-NO_PBT = (
-    "'PBT' changes a trial's values while it trains: no best.yaml could repeat the winner, which a study "
-    f"promises. Give {NAMES}; for a schedule of the learning rate search the options of lr_scheduler."
-)
+SchedulerName = Annotated[
+    Literal["ASHA", "Hyperband", "median", "PBT", "none"], Rule("ASHA, Hyperband, median, PBT or none")
+]
+Share = Annotated[int | float, Field(ge=0, le=1), Rule("a number from 0 to 1")]
 
 
 class SchedulerOptions(Section):
@@ -49,11 +47,25 @@ class Median(SchedulerOptions):
     min_samples_required: Count = 3  # other trials that have come as far, before any is stopped
 
 
+class PBT(SchedulerOptions):
+    """Population Based Training (Jaderberg et al. 2017, arXiv 1711.09846). Names and defaults are Ray's."""
+
+    perturbation_interval: Count = 2  # epochs between two comparisons with the others
+    quantile_fraction: Annotated[int | float, Field(gt=0, le=0.5), Rule("a number above 0, up to 0.5")] = (
+        0.25  # of the trials: the worst give way to copies of the best
+    )
+    resample_probability: Share = 0.25  # that a copy's value is drawn anew; else it is...
+    perturbation_factors: Annotated[
+        list[Positive], Field(min_length=1), Rule("a list of numbers > 0 such as [1.2, 0.8]")
+    ] = Field(default_factory=lambda: [1.2, 0.8])  # ...multiplied by one of these
+
+
 # One that is switched off by its name alone keeps ASHA's options.
 OPTIONS: dict[str, type[SchedulerOptions]] = {
     "ASHA": ASHA,
     "Hyperband": Hyperband,
     "median": Median,
+    "PBT": PBT,
     "none": ASHA,
 }
 
@@ -66,13 +78,6 @@ class Scheduler(Section):
     # it is the one that the model knows to be steadier in early epochs (`STEADIER`).
     metric: Name | None = None
     options: SerializeAsAny[SchedulerOptions] = Field(default_factory=dict, validate_default=True)
-
-    @field_validator("name", mode="before")
-    @classmethod
-    def _no_pbt(cls, value: Any) -> Any:
-        if value == "PBT":
-            raise PydanticCustomError("rule", "{text}", {"text": NO_PBT})
-        return value
 
     @field_validator("options", mode="wrap")
     @classmethod

@@ -159,6 +159,13 @@ def _nothing_is_none_of_them(value: Any) -> Any:
 Callbacks = Annotated[list[Component], BeforeValidator(_nothing_is_none_of_them)]
 
 
+class Phase(Section):
+    """The first epochs of a run, in which some keys have other values than the config gives them."""
+
+    epochs: Count  # of the run, from its start: the phase's last
+    values: Mapping  # dotted key below optimizer.options: value
+
+
 class Sections(Section):
     """All sections, in the order in which they are written."""
 
@@ -173,5 +180,6 @@ class Sections(Section):
     dataloader: Dataloader
     optimizer: Component
     lr_scheduler: LrScheduler | None = None
+    schedule: list[Phase] | None = None  # in the order of their epochs; then the config's own values hold
     callbacks: Callbacks = Field(default_factory=list)
     logger: Component | None = None

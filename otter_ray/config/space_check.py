@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from otter_ray.config.model import Config
+from otter_ray.config.model import RETUNED, Config
 from otter_ray.config.parameter import Parameter
 from otter_ray.config.paths import overlap
 from otter_ray.config.sampler_rules import sampler_problems
-from otter_ray.config.scheduler import Hyperband
+from otter_ray.config.scheduler import PBT, Hyperband
 from otter_ray.config.space import Space, Values, by_key
 from otter_ray.errors import ConfigError, Problem
 
 EPOCHS = "trainer.max_epochs"
 SEED = "common.seed"
+UNLEARNED = ("RandomSampler", "QMCSampler")  # what they draw does not depend on any trial's value
 MAX_BRANCHES = 10_000  # each is checked as a whole config: some seconds
 
 
@@ -88,6 +89,23 @@ def _late_scheduler(space: Space, config: Config) -> Iterator[Problem]:
         )
         rule = f"epochs but must be <= max_epochs ({epochs})"
         yield _at_option(space, "brackets", f"{message} {rule}. Lower it, or raise {EPOCHS}.")
+    elif isinstance(options, PBT):
+        yield from _population(space, options, epochs)
+
+
+def _population(space: Space, options: PBT, epochs: int) -> Iterator[Problem]:
+    if options.perturbation_interval >= epochs:
+        message = f"scheduler.perturbation_interval is {options.perturbation_interval}"
+        rule = f"but must be < max_epochs ({epochs}), or nothing ever changes. Lower it, or raise {EPOCHS}."
+        yield _at_option(space, "perturbation_interval", f"{message} {rule}")
+    if not any(p for p in space.parameters for key in p.keys if overlap(key, RETUNED)):
+        message = f"is PBT, which changes values below {RETUNED}, and none of them is searched."
+        remedy = f"Search one ({RETUNED}.lr, say), or choose ASHA."
+        yield space.problem("study.scheduler.name", f"{message} {remedy}")
+    if space.study.sampler.name not in UNLEARNED:
+        message = f"is {space.study.sampler.name}, which learns from values, but under PBT a trial's value "
+        message += "rests on what another trial's weights were trained with, too."
+        yield space.problem("study.sampler.name", f"{message} Choose {' or '.join(UNLEARNED)}.")
 
 
 def _at_option(space: Space, name: str, message: str) -> Problem:

@@ -153,5 +153,11 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _value(value: object) -> str:
+def _value(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(phase, dict) for phase in value):
+        return ", ".join(
+            f"{key.rpartition('.')[2]} {_value(earlier)} to {phase['epochs']}"
+            for phase in value
+            for key, earlier in phase["values"].items()
+        )
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -23,6 +23,7 @@ from otter_ray.train.components import accepted, find_class
 from otter_ray.train.distributed import rank, ranks
 from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.restore import load_weights
+from otter_ray.train.retune import Retune
 
 CGROUP = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD" or "max PERIOD", in microseconds
 WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "timeout", "multiprocessing_context")
@@ -189,6 +190,8 @@ def build_trainer(
     callbacks = [build_callback(section, config, folder) for section in config.callbacks]
     if not standalone:
         callbacks = [callback for callback in callbacks if not _is_for_users(callback)]
+    if config.schedule:
+        callbacks.append(Retune(config))
     logger = build_logger(config, folder)
     try:
         return L.Trainer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from threading import Event
@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from otter_ray.errors import TrainingError, did_you_mean
 from otter_ray.files import to_disk
 from otter_ray.train.distributed import any_rank, ranks
-from otter_ray.train.report import EpochReport, Report
+from otter_ray.train.report import EpochReport, Report, kept_as
 from otter_ray.train.restore import read_checkpoint
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -95,6 +95,7 @@ class Reporter(Checkpoint):
         metric, mode: which epoch is best; `mode` is "max" or "min".
         save_soon: once set, `last.ckpt` is saved within an epoch, too, once.
         saved: called by the first rank after each `last.ckpt`, before the report.
+        keep_every: epochs after which the checkpoint is kept under the epoch's name, too; None: never.
     """
 
     def __init__(
@@ -105,8 +106,10 @@ class Reporter(Checkpoint):
         mode: str,
         save_soon: Event | None = None,
         saved: Callable[[], None] | None = None,
+        keep_every: int | None = None,
     ) -> None:
         self.folder, self.report, self.save_soon, self.saved = folder, report, save_soon, saved
+        self.keep_every = keep_every
         self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
         self.best: float | None = None
         self.reports: list[EpochReport] = []
@@ -141,7 +144,7 @@ class Reporter(Checkpoint):
         # Saving is everybody's work: all do it after the same batch.
         if any_rank(self.save_soon.is_set(), pl_module.device):
             self.save_soon = None
-            self._save(trainer, improved=False)
+            self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Marks that the metrics at hand are this epoch's."""
@@ -162,7 +165,10 @@ class Reporter(Checkpoint):
         seconds = time.perf_counter() - self.started
         report = EpochReport(trainer.current_epoch + 1, metrics, seconds, improved)
         self.reports.append(report)
-        self._save(trainer, improved)
+        copies = [BEST] if improved else []
+        if self.keep_every and report.epoch % self.keep_every == 0:
+            copies.append(kept_as(report.epoch))
+        self._save(trainer, copies)
         self.report(report)
 
     def _metrics(self, trainer: L.Trainer) -> dict[str, float]:
@@ -178,20 +184,20 @@ class Reporter(Checkpoint):
             )
         return metrics[self.metric]
 
-    def _save(self, trainer: L.Trainer, improved: bool) -> None:
+    def _save(self, trainer: L.Trainer, copies: Sequence[str] = ()) -> None:
         """Writes beside the target and renames: a run killed in between keeps the previous file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{LAST}.partial"
-        copy = self.folder / f"{BEST}.partial"
+        copy = self.folder / "copy.partial"
         try:
             trainer.save_checkpoint(partial, weights_only=False)
             if not trainer.is_global_zero:
                 return
             to_disk(partial)
-            if improved:
+            for name in copies:
                 shutil.copyfile(partial, copy)
                 to_disk(copy)
-                copy.replace(self.folder / BEST)
+                copy.replace(self.folder / name)
             partial.replace(self.folder / LAST)
         except OSError:
             # What is no checkpoint takes room that others need.

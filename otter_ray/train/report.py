@@ -24,3 +24,8 @@ class EpochReport:
 
 
 Report = Callable[[EpochReport], None]
+
+
+def kept_as(epoch: int) -> str:
+    """The name under which an epoch's checkpoint is kept."""
+    return f"epoch-{epoch:04d}.ckpt"

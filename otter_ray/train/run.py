@@ -43,6 +43,7 @@ def run_training(
     launcher: Mapping[str, Any] | None = None,
     save_soon: Event | None = None,
     saved: Callable[[], None] | None = None,
+    keep_every: int | None = None,
 ) -> Path:
     """Trains a config and gives the path of its best checkpoint.
 
@@ -60,6 +61,7 @@ def run_training(
             (strategy, devices, ...) of whoever started them. Each reports; the first writes.
         save_soon: once set, `last.ckpt` is saved within an epoch, too: the machine is about to be taken away.
         saved: called after each checkpoint, before the report, where it is written.
+        keep_every: epochs after which a checkpoint is kept under the epoch's name, too.
 
     Raises:
         OtterError: the config or its data cannot be used.
@@ -71,7 +73,7 @@ def run_training(
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config = _pinned(config, checkpoint)
-        reporter = Reporter(folder / "checkpoints", report, metric, mode, save_soon, saved)
+        reporter = Reporter(folder / "checkpoints", report, metric, mode, save_soon, saved, keep_every)
         trainer = build_trainer(config, folder, reporter, standalone, launcher)
         # The ranks meet before there are loaders and centres to be shared out.
         trainer.strategy.setup_environment()

@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from otter_ray.report.rows import is_infeasible, mode_of, objectives_of, trial_row
-from otter_ray.tune.keys import ERROR, STOPPED
+from otter_ray.tune.keys import ERROR, REPLACED, STOPPED
 
 # As many that fail alike, with nothing else before them, show that the study fails and not its trials.
 ALIKE = 3
@@ -17,8 +17,18 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Its trials that have ended; not those that a constraint kept from being trained."""
-    return [trial for trial in study.get_trials(deepcopy=False, states=ENDED) if not is_infeasible(trial)]
+    """Its trials that have ended.
+
+    Not those that a constraint kept from being trained, or whose place another trial took.
+    """
+    trials = study.get_trials(deepcopy=False, states=ENDED)
+    return [trial for trial in trials if not (is_infeasible(trial) or is_replaced(trial))]
+
+
+def is_replaced(trial: FrozenTrial) -> bool:
+    """Whether it ended for another trial to go on in its place (`OptunaBridge.replace`)."""
+    notes = trial.user_attrs
+    return REPLACED in notes and notes[REPLACED] == notes.get(STOPPED) == (trial.last_step or 0)
 
 
 def ended(study: optuna.Study) -> int:

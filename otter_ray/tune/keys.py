@@ -15,6 +15,11 @@ FINAL, FAULT = "final", "fault"
 # Reported by a trial with a worker group: its placement group and its Ray Train run, whose requests to the
 # autoscaler are known by it. Both outlive a slot that Tune ends.
 GROUP, RUN = "group", "run"
+# Given to a trial, and kept of it, that begins where another one was: that trial's number and epoch, and
+# the number of the trial whose place it takes; kept of the latter: after which epoch.
+ORIGIN, TRIAL, INSTEAD_OF, REPLACED = "origin", "trial", "instead of", "replaced"
+# The key of a config that says what changed within a run.
+SCHEDULE = "schedule"
 # Kept of a trial that ASHA stopped: after which epoch.
 STOPPED = "stopped"
 # Reported by a trial on a GPU: bytes that torch held at most, and that the GPU has.

@@ -18,11 +18,11 @@ from otter_ray.errors import StudyError, TrainingError
 from otter_ray.train.restore import pin_restore
 from otter_ray.tune.folder import MARK
 from otter_ray.tune.gpu import keep_to_share, used_memory
-from otter_ray.tune.keys import EPOCH, METRICS, NUMBER, VALUES
+from otter_ray.tune.keys import EPOCH, METRICS, NUMBER, ORIGIN, TRIAL, VALUES
 from otter_ray.tune.names import show_as, trial_name
 from otter_ray.tune.plan import DRIVER, whole_cpus
 from otter_ray.tune.preemption import preemption_notice
-from otter_ray.tune.storage import TRIALS, Mirror, Storage
+from otter_ray.tune.storage import TRIALS, Mirror, Storage, kept_checkpoint
 
 if TYPE_CHECKING:
     from otter_ray.train.report import EpochReport
@@ -39,6 +39,7 @@ class TrialSetup:
         mark: what its `MARK` holds.
         storage: where the study is kept beside it, so that the nodes need not see that folder.
         rung_metric: that the scheduler looks at.
+        keep_every: epochs after which a checkpoint is kept for other trials to begin from.
         workers: of a trial.
         cpus, gpus: of each worker.
         cwd: where the study was started.
@@ -51,6 +52,7 @@ class TrialSetup:
     storage: Storage | None
     metric: str
     rung_metric: str
+    keep_every: int | None
     mode: str
     workers: int
     cpus: float
@@ -68,6 +70,12 @@ class TrialSetup:
     def worker(self) -> dict[str, float]:
         """The resources of each worker."""
         return {"CPU": self.cpus, "GPU": self.gpus}
+
+
+def origin_of(assignment: Facts) -> str | None:
+    """The checkpoint of another trial that a trial begins from, in the study's folder; None for none."""
+    origin = assignment.get(ORIGIN)
+    return kept_checkpoint(origin[TRIAL], origin[EPOCH]) if origin else None
 
 
 def sees_study(setup: TrialSetup) -> bool:
@@ -111,7 +119,7 @@ class Part:
 
     def train(self, report: Callable[[Facts], None], launcher: Facts | None = None) -> None:
         """Trains, from the trial's last checkpoint where there is one."""
-        from otter_ray.train.callbacks import LAST, reports_so_far
+        from otter_ray.train.callbacks import reports_so_far
         from otter_ray.train.run import run_training
 
         def tell(epoch: EpochReport) -> None:
@@ -124,11 +132,10 @@ class Part:
         # Paths in the config are relative to where the study was started, on nodes that have that folder.
         with suppress(FileNotFoundError):
             os.chdir(self.setup.cwd)
-        last = self.folder / "checkpoints" / LAST
-        checkpoint = last if last.is_file() and self.is_own(last) else None
+        last = self.last()
         # The slot may have died between saving and telling, and a group trains on meanwhile, for some epochs:
         # all are told once more. Who has heard of one does not mind.
-        for epoch in reports_so_far(checkpoint) if checkpoint is not None else ():
+        for epoch in reports_so_far(last) if last is not None else ():
             tell(epoch)
         with preemption_notice() as notice:
             run_training(
@@ -139,11 +146,25 @@ class Part:
                 mode=self.setup.mode,
                 cpus=whole_cpus(self.setup.cpus),
                 standalone=False,
-                checkpoint=checkpoint,
+                checkpoint=last or self.origin,
                 launcher=launcher,
                 save_soon=notice,
                 saved=self.bring_away if self.mirror else None,
+                keep_every=self.setup.keep_every,
             )
+
+    def last(self) -> Path | None:
+        """The trial's own last checkpoint, if there is one."""
+        from otter_ray.train.callbacks import LAST
+
+        last = self.folder / "checkpoints" / LAST
+        return last if last.is_file() and self.is_own(last) else None
+
+    @property
+    def origin(self) -> Path | None:
+        """Where another trial was, if it begins there."""
+        name = origin_of(self.assignment)
+        return self.folder.parents[1] / name if name else None
 
     def bring_away(self) -> None:
         """Brings what is new to where the study is kept.
@@ -208,6 +229,8 @@ def part_of(setup: TrialSetup, assignment: Facts, started: float, trains: bool =
         if trains:
             setup.storage.get(name, folder)
             setup.storage.get("restored", Path(scratch) / "restored")
+            if origin := origin_of(assignment):
+                setup.storage.get(origin, Path(scratch) / origin)
         yield Part(setup, assignment, started, folder, Mirror(setup.storage, folder, name))
 
 

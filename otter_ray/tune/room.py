@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,25 @@ import optuna
 from ray.tune import Callback
 from rich.console import Console
 
+from otter_ray.config import StudyOptions
+from otter_ray.config.scheduler import PBT
 from otter_ray.errors import OtterError
 from otter_ray.report.front import front
 from otter_ray.report.rows import TrialRow, rank, read_rows
+from otter_ray.tune.endings import ended
 from otter_ray.tune.folder import StudyFolder
-from otter_ray.tune.storage import TRIALS, Storage
+from otter_ray.tune.keys import EPOCH
+from otter_ray.tune.storage import TRIALS, Storage, kept_checkpoint
 
 
-def unwanted(
-    rows: Sequence[TrialRow], mode: str, keep: int, objectives: Mapping[str, str] | None = None
-) -> Iterator[str]:
+def unwanted(rows: Sequence[TrialRow], options: StudyOptions, keep: int) -> Iterator[str]:
     """Checkpoints that can no longer matter, as `trials/0007/checkpoints/last.ckpt`.
 
     A trial that is to go on needs its last and its best one; of those that ended, the `keep` best trials'
-    best and those on the Pareto front of the metric and the `objectives` are candidates for the export; the
-    base config's is what the winner is held against.
+    best and those on the Pareto front of the objectives are candidates for the export; the base config's is
+    what the winner is held against.
     """
+    mode, objectives = options.mode, options.objectives
     done = [row for row in rows if row.has_ended]
     kept = {row.number for row in rank(done, mode)[:keep]} | {row.number for row in done if row.is_base}
     kept |= {row.number for row in front(done, mode, objectives)} if objectives else set()
@@ -39,15 +44,32 @@ def unwanted(
                 yield f"{folder}/best.ckpt"
 
 
+def unwanted_origins(rows: Sequence[TrialRow], options: StudyOptions, is_over: bool) -> Iterator[str]:
+    """Under PBT, checkpoints that no trial will begin from; an epoch's best stay until it `is_over`."""
+    pbt = options.scheduler.options
+    if not isinstance(pbt, PBT):
+        return
+    wanted = 0 if is_over else math.ceil(options.num_trials * pbt.quantile_fraction)
+    name = options.scheduler.metric or options.metric
+    sign = -1.0 if options.mode == "max" else 1.0
+    values: dict[int, list[tuple[float, int]]] = {}
+    for row in rows:
+        for logged in row.metrics:
+            if logged[EPOCH] % pbt.perturbation_interval == 0:
+                values.setdefault(int(logged[EPOCH]), []).append((sign * logged[name], row.number))
+    for epoch, ranked in values.items():
+        yield from (kept_checkpoint(number, epoch) for _, number in sorted(ranked)[wanted:])
+
+
 class CheckpointSweeper(Callback):  # type: ignore[misc]
     """Deletes checkpoints as trials end.
 
     Args:
         study: the truth about the trials; it is told of an end before callbacks are.
         folder, storage: where checkpoints are.
+        options: of the study.
         keep: trials whose best checkpoint stays.
         console: where trouble is told, once.
-        objectives: of the study beside its metric, name -> `max` or `min`.
     """
 
     def __init__(
@@ -55,13 +77,12 @@ class CheckpointSweeper(Callback):  # type: ignore[misc]
         study: optuna.Study,
         folder: StudyFolder,
         storage: Storage | None,
-        mode: str,
+        options: StudyOptions,
         keep: int,
         console: Console,
-        objectives: Mapping[str, str] | None = None,
     ) -> None:
         self.study, self.folder, self.storage = study, folder, storage
-        self.mode, self.keep, self.console, self.objectives = mode, keep, console, objectives
+        self.options, self.keep, self.console = options, keep, console
         self._gone: dict[str, None] = {}  # in the order in which they went
         self._is_told = False
 
@@ -73,7 +94,11 @@ class CheckpointSweeper(Callback):  # type: ignore[misc]
 
     def sweep(self) -> None:
         """Deletes what has become unwanted since the last time."""
-        for name in unwanted(read_rows(self.study), self.mode, self.keep, self.objectives):
+        rows = read_rows(self.study)
+        is_over = ended(self.study) >= self.options.num_trials
+        for name in chain(
+            unwanted(rows, self.options, self.keep), unwanted_origins(rows, self.options, is_over)
+        ):
             if name not in self._gone:
                 self._delete(name)
 

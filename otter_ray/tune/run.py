@@ -30,7 +30,7 @@ from otter_ray.tune.names import trial_name
 from otter_ray.tune.plan import Plan
 from otter_ray.tune.preflight import preflight
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
-from otter_ray.tune.storage import Storage
+from otter_ray.tune.storage import Storage, kept_checkpoint
 
 if TYPE_CHECKING:
     from otter_ray.tune.halt import Halt
@@ -75,6 +75,11 @@ class Search:
                 f"{self.storage.uri} cannot be written: {exc}. Nothing is lost: it is in {self.folder.path}, "
                 f"and --name {self.folder.name} --resume brings it there."
             ) from exc
+
+    def is_kept(self, trial: int, epoch: int) -> bool:
+        """Whether a trial's checkpoint of an epoch is there for another one to begin from."""
+        name = kept_checkpoint(trial, epoch)
+        return (self.folder.path / name).is_file() or bool(self.storage and self.storage.exists(name))
 
     def has_winner(self) -> bool:
         """Whether any trial has a value."""
@@ -180,6 +185,7 @@ def run_trials(
         storage=search.storage,
         metric=space.study.metric,
         rung_metric=space.study.scheduler.metric or space.study.metric,
+        keep_every=getattr(space.study.scheduler.options, "perturbation_interval", None),
         mode=space.study.mode,
         workers=plan.workers,
         cpus=plan.cpus,
@@ -221,9 +227,7 @@ def run_trainable(
     book = search.book
     bridge = OptunaBridge(search.study, space, config, halt, LiveLimit(plan, autoscaler), book)
     keep = max(space.study.keep_best, search.exports.count)
-    sweeper = CheckpointSweeper(
-        search.study, search.folder, search.storage, space.study.mode, keep, console, space.study.objectives
-    )
+    sweeper = CheckpointSweeper(search.study, search.folder, search.storage, space.study, keep, console)
     rows = read_rows(search.study)
     lines = ProgressLines(
         console,
@@ -244,7 +248,7 @@ def run_trainable(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=bridge,
-                scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs),
+                scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs, search.is_kept),
                 # The bridge says when there are no more: one may have to be handed out twice.
                 num_samples=-1,
                 # A slot that only waits for a worker group holds nothing warm, and ends with its group.

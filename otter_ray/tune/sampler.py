@@ -72,8 +72,12 @@ class SeededSampler(BaseSampler):
     def _for(self, trial: FrozenTrial, parameter: str = "") -> BaseSampler:
         if self.seed is None:
             return self.make(None)
-        words = np.random.SeedSequence([self.seed, trial.number, crc32(parameter.encode())])
-        return self.make(int(words.generate_state(1)[0]))
+        return self.make(int(numbers_of(self.seed, trial.number, parameter).generate_state(1)[0]))
+
+
+def numbers_of(seed: int, trial: int, what: str) -> np.random.SeedSequence:
+    """Random numbers that belong to one trial and one purpose."""
+    return np.random.SeedSequence([seed, trial, crc32(what.encode())])
 
 
 def build_sampler(options: StudyOptions, seed: int, searched: Searched | None = None) -> BaseSampler:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any, cast
@@ -19,8 +19,10 @@ from ray.tune.schedulers import (
 )
 
 from otter_ray.config import StudyOptions
+from otter_ray.config.scheduler import PBT
 from otter_ray.report.rows import CURVE
-from otter_ray.tune.keys import BASE, EPOCH, ERROR, METRICS, NUMBER, VALUES
+from otter_ray.tune.keys import BASE, EPOCH, ERROR, INSTEAD_OF, METRICS, NUMBER, ORIGIN, TRIAL, VALUES
+from otter_ray.tune.pbt import Population
 from otter_ray.tune.searcher import OptunaBridge
 
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
@@ -57,6 +59,8 @@ class _Recorded:
         # After the last epoch a trial ends by itself: ended by Tune, its Train run would be an aborted one.
         is_last = result[EPOCH] >= self.max_epochs
         is_pruned = decision == STOP and not is_last and trial.config[VALUES] != BASE
+        if is_pruned:
+            self.make_room(trial, result)
         self.bridge.record(trial.trial_id, result, is_pruned)
         if self.bridge.halt.reason and not (is_last or is_pruned):
             self.bridge.break_off(trial.trial_id)
@@ -84,6 +88,9 @@ class _Recorded:
     def add(self, trial: Numbered) -> None:
         """Tells Ray's scheduler of a trial."""
         super().on_trial_add(None, trial)  # type: ignore[misc]
+
+    def make_room(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        """The trial is about to be stopped on this result."""
 
     def decide(self, trial: Numbered, result: Mapping[str, Any]) -> str:
         """What Ray's scheduler says."""
@@ -126,8 +133,39 @@ class RecordedFIFO(_Recorded, FIFOScheduler):  # type: ignore[misc]
     """No early stopping: every trial runs to its end."""
 
 
-def build_scheduler(options: StudyOptions, bridge: OptunaBridge, max_epochs: int) -> TrialScheduler:
-    """The study's scheduler. All of them count epochs, which survive a restart of the trial."""
+class RecordedPBT(_Recorded, FIFOScheduler):  # type: ignore[misc]
+    """Population Based Training as `tune/pbt.py` has it. All that it knows stands in the journal."""
+
+    population: Population
+
+    def decide(self, trial: Numbered, result: Mapping[str, Any]) -> str:
+        """STOP where a copy of a better trial is to take its place."""
+        return STOP if self._better(trial, result) else CONTINUE
+
+    def make_room(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        """Queues that copy."""
+        numbered, epoch = _numbered(trial), result[EPOCH]
+        donor, params, values = self.population.copy(numbered.trial_id, epoch, self._better(numbered, result))
+        origin = {TRIAL: donor, EPOCH: epoch, INSTEAD_OF: numbered.trial_id}
+        self.bridge.replace(trial.trial_id, params, {VALUES: values, ORIGIN: origin})
+
+    def _better(self, trial: Numbered, result: Mapping[str, Any]) -> list[int]:
+        population = self.population
+        value = result.get(METRICS + population.metric, result.get(population.metric))
+        return population.better(trial.trial_id, result[EPOCH], float(value))
+
+
+def build_scheduler(
+    options: StudyOptions,
+    bridge: OptunaBridge,
+    max_epochs: int,
+    is_kept: Callable[[int, int], bool] = lambda trial, epoch: True,
+) -> TrialScheduler:
+    """The study's scheduler. All of them count epochs, which survive a restart of the trial.
+
+    Args:
+        is_kept: whether a trial's checkpoint of an epoch is there for another one to begin from.
+    """
     chosen = options.scheduler.options.model_dump()
     looks_at = METRICS + options.scheduler.metric if options.scheduler.metric else options.metric
     common = {"time_attr": EPOCH, "metric": looks_at, "mode": options.mode, **chosen}
@@ -140,6 +178,17 @@ def build_scheduler(options: StudyOptions, bridge: OptunaBridge, max_epochs: int
         case "median":
             # No trial ever makes room for others: Ray's would wait in its slot.
             scheduler = RecordedMedian(min_time_slice=inf, **common)
+        case "PBT":
+            scheduler = RecordedPBT()
+            looks_at = options.scheduler.metric or options.metric
+            scheduler.population = Population(
+                bridge.study,
+                bridge.space,
+                bridge.config,
+                cast(PBT, options.scheduler.options),
+                looks_at,
+                is_kept,
+            )
         case "none":
             scheduler = RecordedFIFO()
     scheduler.bridge, scheduler.max_epochs = bridge, max_epochs

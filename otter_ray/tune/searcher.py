@@ -24,7 +24,20 @@ from otter_ray.report.rows import CURVE
 from otter_ray.tune.endings import ended, kind_of, tell_end
 from otter_ray.tune.figures import FigureBook, in_vain, is_admitted
 from otter_ray.tune.halt import Halt
-from otter_ray.tune.keys import BASE, EPOCH, ERROR, FAULT, FINAL, METRICS, NUMBER, STOPPED, VALUES
+from otter_ray.tune.keys import (
+    BASE,
+    EPOCH,
+    ERROR,
+    FAULT,
+    FINAL,
+    INSTEAD_OF,
+    METRICS,
+    NUMBER,
+    ORIGIN,
+    REPLACED,
+    STOPPED,
+    VALUES,
+)
 
 
 class OptunaBridge(Searcher):  # type: ignore[misc]
@@ -79,7 +92,8 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
             return None if self._running else Searcher.FINISHED
         trial, values = drawn
         self._running[trial_id] = _Running(trial, self._frozen(trial).last_step or 0)
-        return {NUMBER: trial.number, VALUES: values}
+        begins = {ORIGIN: origin} if (origin := trial.user_attrs.get(ORIGIN)) else {}
+        return {NUMBER: trial.number, VALUES: values, **begins}
 
     def _is_any_left(self) -> bool:
         """Whether there are trials to hand out: broken off, waiting, or yet to be made."""
@@ -122,9 +136,10 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     def _values(self, trial: Trial) -> dict[str, Any]:
         """What the trial changes; its parameters are drawn as far as a dead driver has not done it."""
         known: dict[str, Any] | None = trial.user_attrs.get(VALUES)
-        if known == BASE:
-            # The base config runs as it stands; Optuna learns as much of it as the space can express.
-            self.space.suggest(trial, self.config, names=self.space.base_values(self.config))
+        if known is not None and (known == BASE or ORIGIN in trial.user_attrs):
+            # It runs as it stands; Optuna learns as much of it as the space can express.
+            config = self.config.with_values(known)
+            self.space.suggest(trial, config, names=self.space.base_values(config))
         if known is None:
             known = self.space.suggest(trial, self.config)
             trial.set_user_attr(VALUES, known)
@@ -176,6 +191,26 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         again = not result.get(FINAL) and failure not in running.failures
         running.failures.append(failure)
         return again and len(running.failures) + deaths <= self.space.study.retries
+
+    def replace(self, trial_id: str, params: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+        """A trial is about to be stopped; another one, with these parameters, takes its place.
+
+        The new one is the next to be handed out, and counts in the old one's stead. A driver that died after
+        it was queued, and before the old one's epoch was written down, has queued it already.
+
+        Args:
+            notes: of the new one, with its `ORIGIN`.
+        """
+        origin = notes[ORIGIN]
+        trial = self._running[trial_id].trial
+        queued = (other.user_attrs.get(ORIGIN, {}) for other in self.study.get_trials(deepcopy=False))
+        try:
+            trial.set_user_attr(REPLACED, origin[EPOCH])
+            if not any((o.get(INSTEAD_OF), o.get(EPOCH)) == (trial.number, origin[EPOCH]) for o in queued):
+                self.study.enqueue_trial(dict(params), user_attrs=dict(notes))
+        except OSError as exc:
+            self.break_off(trial_id)
+            self._not_written(exc)
 
     def break_off(self, trial_id: str) -> None:
         """The trial is stopped without having ended: a later driver goes on with it."""

@@ -21,11 +21,17 @@ from pyarrow import fs
 from otter_ray.errors import StudyError, is_full
 from otter_ray.files import written_whole
 from otter_ray.report.finals import FINALS
+from otter_ray.train.report import kept_as
 
 JOURNAL = "study.journal"
 TRIALS = "trials"
 # Seconds before another try, beside what the file system's own client tries.
 PAUSES = (1, 5, 20)
+
+
+def kept_checkpoint(trial: int, epoch: int) -> str:
+    """Where in a study's folder a trial's checkpoint of an epoch is kept for others to begin from."""
+    return f"{TRIALS}/{trial:04d}/checkpoints/{kept_as(epoch)}"
 
 
 @dataclass(frozen=True)

@@ -137,3 +137,35 @@ def test_with_sets_is_with_values_for_texts(seed):
     assert seed.with_sets(["optimizer.options.lr=1e-2"]) == seed.with_values({"optimizer.options.lr": 0.01})
     with pytest.raises(ConfigError, match=r"--set: trainer\.max_epochs: 'ten' is not an integer"):
         seed.with_sets(["trainer.max_epochs=ten"])
+
+
+LR = "optimizer.options.lr"
+SCHEDULE = [{"epochs": 3, "values": {LR: 0.5}}, {"epochs": 5, "values": {LR: 0.25}}]
+
+
+def test_a_schedule_says_what_holds_in_an_epoch(seed, write):
+    config = seed.with_values({"trainer.max_epochs": 9, LR: 0.125, "schedule": SCHEDULE})
+    rates = [config.during(epoch).get(LR) for epoch in range(1, 10)]
+    assert rates == [0.5] * 3 + [0.25] * 2 + [0.125] * 4
+    assert config.during(1).schedule is None
+    assert load_config(str(write(to_yaml(config)))).schedule == config.schedule
+
+
+@pytest.mark.parametrize(
+    ("schedule", "key", "says"),
+    [
+        ([SCHEDULE[1], SCHEDULE[0]], "schedule.1.epochs", "is 3 but must lie above 5 and below 9"),
+        ([{"epochs": 9, "values": {LR: 0.5}}], "schedule.0.epochs", "below 9"),
+        ([{"epochs": 0, "values": {LR: 0.5}}], "schedule.0.epochs", "Give a whole number >= 1."),
+        ([{"epochs": 2, "values": {"common.seed": 5}}], "schedule.0.values.common.seed", "nothing else can"),
+        ([{"epochs": 2, "values": {f"{LR}s": 5}}], f"schedule.0.values.{LR}s", "nothing else can"),
+        ([{"epochs": 2, "values": {LR: 0}}], f"schedule.0.values.{LR}", "Give two numbers > 0."),
+        ([{"epochs": 2, "values": {LR: "high"}}], f"schedule.0.values.{LR}", "Give two numbers > 0."),
+        ([{"epoch": 2, "values": {}}], "schedule.0.epoch", "Did you mean 'epochs'"),
+    ],
+)
+def test_a_schedule_that_cannot_be(seed, schedule, key, says):
+    with pytest.raises(ConfigError) as caught:
+        seed.with_values({"trainer.max_epochs": 9, "schedule": schedule})
+    messages = {fault.key.replace('"', ""): fault.message for fault in caught.value.problems}
+    assert says in messages[key]

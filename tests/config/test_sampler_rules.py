@@ -8,6 +8,7 @@ from otter_ray.config.grid import grid_size, grid_trials, grid_values
 LR, SCALE, NAME = "optimizer.options.lr", "model.loss.options.s", "model.loss.name"
 STEPS = f"  {LR}: {{type: float, low: 0.1, high: 0.35, step: 0.1}}\n"
 NUMBER = f"  {SCALE}: {{type: int, low: 8, high: 25, step: 8}}\n"
+RATE = "  optimizer.options.lr: {type: float, low: 0.001, high: 0.1, log: true}\n"
 LOSS = f"  {NAME}: {{type: categorical, choices: [CosFace, ArcFace]}}\n"
 MARGIN = f"  model.loss.options.m: {{when: {{{NAME}: CosFace}}, type: float, low: 0, high: 0.4}}\n"
 ON_BASE = "  model.loss.options.m: {when: {model.loss.name: CosFace}, type: float, low: 0, high: 0.4}\n"
@@ -95,3 +96,22 @@ def test_every_bracket_has_a_rung(write, config, brackets, fits):
         "scheduler.brackets is 5, and the last bracket's first rung lies at 81 epochs but must be "
         "<= max_epochs (27). Lower it, or raise trainer.max_epochs."
     ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("searched", "sampler", "interval", "says"),
+    [
+        (RATE, "RandomSampler", 2, []),
+        (RATE, "QMCSampler", 2, []),
+        (RATE, "TPESampler", 2, ["Choose RandomSampler or QMCSampler."]),
+        (RATE, "RandomSampler", 27, ["must be < max_epochs (27), or nothing ever changes."]),
+        (NUMBER, "RandomSampler", 2, ["none of them is searched. Search one (optimizer.options.lr, say)"]),
+    ],
+)
+def test_a_population_needs_what_it_can_change(write, config, searched, sampler, interval, says):
+    config = config.with_values({"trainer.max_epochs": 27})
+    scheduler = f"{{name: PBT, options: {{perturbation_interval: {interval}}}}}"
+    text = f"parameters:\n{searched}study: {{sampler: {{name: {sampler}}}, scheduler: {scheduler}}}\n"
+    found = [problem.message for problem in check_space(load_space(write(text)), config)]
+    assert len(found) == len(says)
+    assert all(part in message for part, message in zip(says, found, strict=True))

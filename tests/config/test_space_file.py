@@ -163,9 +163,18 @@ def test_one_key_may_be_set_in_branches_that_exclude_each_other(write):
         ("num_trials: 0", "study.num_trials", "Give a whole number >= 1."),
         ("trials: 3", "study.trials", "Did you mean 'num_trials'"),
         ("sampler: {name: TPE}", "study.sampler.name", "GridSampler or NSGAIISampler."),
-        ("scheduler: {name: asha}", "study.scheduler.name", "Give ASHA, Hyperband, median or none."),
+        ("scheduler: {name: asha}", "study.scheduler.name", "Give ASHA, Hyperband, median, PBT or none."),
         ("scheduler: {name: asha, options: {x: 1}}", "study.scheduler.name", "ASHA"),
-        ("scheduler: {name: PBT}", "study.scheduler.name", "Give ASHA, Hyperband, median or none; for a"),
+        (
+            "scheduler: {name: PBT, options: {quantile_fraction: 0.6}}",
+            "study.scheduler.options.quantile_fraction",
+            "Give a number above 0, up to 0.5.",
+        ),
+        (
+            "scheduler: {name: PBT, options: {perturbation_factors: []}}",
+            "study.scheduler.options.perturbation_factors",
+            "Give a list of numbers > 0",
+        ),
         ("scheduler: {options: 3}", "study.scheduler.options", "is not a mapping"),
         (
             "scheduler: {name: median, options: {reduction_factor: 2}}",

@@ -242,7 +242,11 @@ def test_the_front_is_optunas_best_first():
 
 def test_checkpoints_of_the_front_are_kept():
     rows = read_rows(two_objectives(POINTS))
-    gone = {name for name in unwanted(rows, "max", 1, {"macs": "min"}) if name.endswith("best.ckpt")}
+    gone = {
+        name
+        for name in unwanted(rows, StudyOptions(objectives={"macs": "min"}), 1)
+        if name.endswith("best.ckpt")
+    }
     assert gone == {f"trials/{number:04d}/checkpoints/best.ckpt" for number in (3, 4, 5, 6)}
 
 

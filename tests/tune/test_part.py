@@ -12,6 +12,7 @@ def part_of(run, config, folder, **values):
     setup = TrialSetup(
         config=config.to_dict(), config_name="demo", study=str(folder), mark="", storage=None,
         rung_metric="valid_fpr@4",
+        keep_every=None,
         metric="valid_fpr@4", mode="max", workers=1, cpus=1.0, gpus=0.0, cwd=str(Path.cwd()),
     )  # fmt: skip
     kept = shutil.copytree(run.folder, folder / "trials/0000")

@@ -40,7 +40,7 @@ def test_the_last_of_the_living_and_the_best_of_the_best_are_kept(mode):
     add(study, TrialState.FAIL, sign * 0.99)
     add(study, TrialState.COMPLETE, sign * 0.5)
     add(study, TrialState.WAITING)
-    gone = {name.split("/", 1)[1] for name in unwanted(read_rows(study), mode, 3)}
+    gone = {name.split("/", 1)[1] for name in unwanted(read_rows(study), StudyOptions(mode=mode), 3)}
     assert gone == {
         "0000/checkpoints/last.ckpt",
         "0001/checkpoints/last.ckpt",
@@ -50,8 +50,8 @@ def test_the_last_of_the_living_and_the_best_of_the_best_are_kept(mode):
     }
     # A running trial takes no place of a candidate: it may yet fail.
     add(study, TrialState.RUNNING, sign * 0.95)
-    assert {name.split("/", 1)[1] for name in unwanted(read_rows(study), mode, 3)} == gone
-    fewer = {name.split("/", 1)[1] for name in unwanted(read_rows(study), mode, 2)}
+    assert {name.split("/", 1)[1] for name in unwanted(read_rows(study), StudyOptions(mode=mode), 3)} == gone
+    fewer = {name.split("/", 1)[1] for name in unwanted(read_rows(study), StudyOptions(mode=mode), 2)}
     assert fewer - gone == {"0000/checkpoints/best.ckpt"}
 
 
@@ -60,7 +60,7 @@ def test_the_base_configs_best_is_kept_however_bad_it_is():
     add(study, TrialState.COMPLETE, 0.1, values={})
     for value in (0.2, 0.9):
         add(study, TrialState.COMPLETE, value, values={"key": 1})
-    best = [name for name in unwanted(read_rows(study), "max", 1) if name.endswith("best.ckpt")]
+    best = [name for name in unwanted(read_rows(study), StudyOptions(), 1) if name.endswith("best.ckpt")]
     assert best == ["trials/0001/checkpoints/best.ckpt"]
 
 
@@ -77,7 +77,7 @@ def test_checkpoints_are_deleted_here_and_where_they_are_kept(tmp_path, monkeypa
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).touch()
     console = Console(file=io.StringIO(), width=300)
-    sweeper = CheckpointSweeper(study, folder, storage, "max", 1, console)
+    sweeper = CheckpointSweeper(study, folder, storage, StudyOptions(), 1, console)
     with monkeypatch.context() as patch:
         # One request that fails costs neither the search nor the room.
         patch.setattr(Storage, "exists", lambda self, name: (_ for _ in ()).throw(StudyError("away")))

@@ -1,0 +1,132 @@
+"""Population Based Training (Jaderberg et al. 2017, arXiv 1711.09846), over trials that a journal knows.
+
+Ray's own changes a trial's values and weights in place, from Tune's checkpoints, and refuses searchers. Here
+a trial keeps its values: one of the worst is stopped, and a new trial takes its place, which begins at one of
+the best's checkpoint with changed values. So a trial's values and its curve belong together, and the
+`schedule` among its values says what its weights were trained with before: its config repeats it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from otter_ray.config import Config, Space
+from otter_ray.config.model import RETUNED
+from otter_ray.config.paths import overlap
+from otter_ray.config.scheduler import PBT
+from otter_ray.report.rows import CURVE, mode_of
+from otter_ray.tune.keys import SCHEDULE, VALUES
+from otter_ray.tune.sampler import numbers_of
+
+
+@dataclass(frozen=True)
+class Population:
+    """The trials of a study, compared with each other after the same epoch.
+
+    Args:
+        metric: that they are compared by.
+        is_kept: whether the checkpoint of (trial, epoch) is there to begin from.
+    """
+
+    study: optuna.Study
+    space: Space
+    config: Config
+    options: PBT
+    metric: str
+    is_kept: Callable[[int, int], bool]
+
+    def better(self, number: int, epoch: int, value: float) -> list[int]:
+        """Trials one of which is to take the place of a trial with this value; none: it goes on.
+
+        Those in the best quantile that are better than it, if it is in the worst (Ray's `_quantiles`).
+        """
+        options = self.options
+        if epoch < options.grace_period or epoch % options.perturbation_interval:
+            return []
+        others = {n: v for n, v in self._values(epoch).items() if n != number}
+        count = len(others) + 1
+        size = min(math.ceil(count * options.quantile_fraction), count // 2)
+        sign = 1.0 if mode_of(self.study) == "max" else -1.0
+        best = sorted(others, key=lambda other: (-sign * others[other], other))
+        if not size or value * sign > sign * others[best[-size]]:
+            return []
+        return [n for n in best[:size] if sign * others[n] > sign * value and self.is_kept(n, epoch)]
+
+    def copy(
+        self, number: int, epoch: int, donors: Sequence[int]
+    ) -> tuple[int, dict[str, Any], dict[str, Any]]:
+        """The donor that takes a trial's place, and its perturbed values: by parameter, and by dotted key."""
+        draw = np.random.default_rng(numbers_of(self.config.common.seed, number, f"{SCHEDULE} {epoch}"))
+        donor = int(draw.choice(donors))
+        values = dict(self.study.get_trials(deepcopy=False)[donor].user_attrs[VALUES])
+        config = self.config.with_values(values)
+        params = self.space.base_values(config)
+        free = {p.name for p in self.space.parameters if any(overlap(key, RETUNED) for key in p.keys)}
+        perturbed = _Perturbed(params, free, self.options, draw)
+        changed = self.space.suggest(perturbed, config, names=params)
+        then = {key: config.get(key) for key in changed if overlap(key, RETUNED)}
+        schedule = [*values.get(SCHEDULE, []), {"epochs": epoch, "values": then}]
+        return donor, perturbed.params, {**values, **changed, SCHEDULE: schedule}
+
+    def _values(self, epoch: int) -> dict[int, float]:
+        trials = self.study.get_trials(deepcopy=False)
+        return {
+            trial.number: self._value(trial, epoch)
+            for trial in trials
+            if epoch in trial.intermediate_values and trial.state != TrialState.FAIL
+        }
+
+    def _value(self, trial: FrozenTrial, epoch: int) -> float:
+        logged: Mapping[str, float] = trial.user_attrs.get(CURVE + str(epoch), {})
+        return float(logged.get(self.metric, trial.intermediate_values[epoch]))
+
+
+@dataclass
+class _Perturbed:
+    """Gives a donor's parameters as if an Optuna trial drew them, the free ones of them perturbed.
+
+    A number is multiplied by a factor, a choice moves to its neighbour, and either is drawn anew now and
+    then, as Ray's `_explore` does it. Unlike there a number stays within its bounds.
+    """
+
+    params: dict[str, Any]
+    free: set[str]
+    options: PBT
+    draw: np.random.Generator = field(repr=False)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        if name in self.free:
+            if self.draw.random() < self.options.resample_probability:
+                low_, high_ = (math.log(low), math.log(high)) if log else (low, high)
+                value = self.draw.uniform(low_, high_)
+                value = math.exp(value) if log else value
+            else:
+                value = self.params[name] * self.draw.choice(self.options.perturbation_factors)
+            if step is not None:
+                value = low + round((value - low) / step) * step
+            self.params[name] = float(min(max(value, low), high))
+        return float(self.params[name])
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        if name in self.free:
+            self.params[name] = int(self.suggest_float(name, low, high, step=step, log=log))
+        return int(self.params[name])
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        if name in self.free:
+            index = choices.index(self.params[name])
+            if self.draw.random() < self.options.resample_probability:
+                index = int(self.draw.integers(len(choices)))
+            else:
+                index = min(max(index + int(self.draw.choice([-1, 1])), 0), len(choices) - 1)
+            self.params[name] = choices[index]
+        return self.params[name]
