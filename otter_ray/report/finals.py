@@ -121,6 +121,12 @@ def are_decided(finalists: Sequence[Finalist]) -> bool:
     return all(finalist.ended == finalist.seeds for finalist in finalists)
 
 
+def rank_with_finals(rows: Sequence[TrialRow], mode: str, finalists: Sequence[Finalist]) -> list[TrialRow]:
+    """The rows that can win, best first: decided finalists by their mean, then the others."""
+    first = [f.trial for f in by_mean(finalists, mode)] if are_decided(finalists) else []
+    return [*first, *(row for row in rank(rows, mode) if row not in first)]
+
+
 def finals_table(finalists: Sequence[Finalist], metric: str, mode: str) -> Table:
     """Each finalist's value in the search, in each run, their mean and standard deviation; best first."""
     table = Table(title=f"Finalists by mean {metric}", title_justify="left", box=SIMPLE_HEAD)

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from otter_ray.report.finals import print_finals, read_finalists
+from otter_ray.report.finals import print_finals, rank_with_finals, read_finalists
 from otter_ray.report.rows import METRIC, TrialRow, mode_of, objectives_of
 from otter_ray.report.tables import outcome_lines, trials_table
 
@@ -27,8 +27,9 @@ def print_page(
         exported: the JSON of the winner's ONNX file, where there is one: it knows intervals.
     """
     metric, mode = study.user_attrs[METRIC], mode_of(study)
-    console.print(trials_table(rows, metric, mode, objectives_of(study)))
     finalists = read_finalists(study, folder, rows, mode)
+    winner = rank_with_finals(rows, mode, finalists)[:1]
+    console.print(trials_table(rows, winner, metric, mode, objectives_of(study)))
     for line in outcome_lines(rows, metric, mode, exported, has_finals=bool(finalists)):
         console.print(line)
     print_finals(console, finalists, metric, mode)

@@ -23,11 +23,16 @@ FEW = 5  # trials that a table shows of those that violated a constraint
 
 
 def trials_table(
-    rows: Sequence[TrialRow], metric: str, mode: str, objectives: Mapping[str, str] | None = None
+    rows: Sequence[TrialRow],
+    winner: Sequence[TrialRow],
+    metric: str,
+    mode: str,
+    objectives: Mapping[str, str] | None = None,
 ) -> Table:
     """Every trial, best first, the failed ones last; the base config is marked.
 
     Args:
+        winner: the row to mark as such, if there is one yet.
         objectives: others than the metric, name -> `max` or `min`: their Pareto front comes first, marked.
     """
     others = objectives or {}
@@ -37,7 +42,7 @@ def trials_table(
     for name in ("trial", metric, *figures, "epoch", "curve", "state", "s"):
         table.add_column(name, justify="left" if name in ("state", "curve") else "right", no_wrap=True)
     table.add_column("changed in the base config")
-    best, label = rank(rows, mode)[:1], short_names(rows)
+    label = short_names(rows)
     edge = front(rows, mode, others) if others else []
     untrained = [row for row in rows if row.state == "infeasible"]
     for row in [*_in_order(rows, mode, edge), *untrained[:FEW]]:
@@ -50,7 +55,7 @@ def trials_table(
             row.state,
             _number(row.seconds, 0),
             Text(f"{row.error} ({row.log})" if row.error else _changes(row, label)),
-            style="bold green" if row in best else "dim" if row.state != "complete" else "",
+            style="bold green" if row in winner else "dim" if row.state != "complete" else "",
         )
     if len(untrained) > FEW:
         table.add_row(f"+ {len(untrained) - FEW}", *[""] * (len(figures) + 3), "infeasible")

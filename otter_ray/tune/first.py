@@ -11,7 +11,8 @@ from rich.console import Console
 
 from otter_ray.config import Config, Space, load_config
 from otter_ray.errors import StudyError, did_you_mean
-from otter_ray.report.rows import METRIC, mode_of, newest_study, open_journal, rank, read_rows
+from otter_ray.report.finals import rank_with_finals, read_finalists
+from otter_ray.report.rows import METRIC, TrialRow, mode_of, newest_study, open_journal, read_rows
 from otter_ray.tune.folder import CONFIG_FILE, StudyFolder, config_of
 from otter_ray.tune.keys import BASE, VALUES
 from otter_ray.tune.storage import JOURNAL
@@ -49,7 +50,7 @@ def best_of(name: str, runs: Path, config: Config, space: Space, console: Consol
     """
     folder = _find(name, runs, config.name)
     study = newest_study(open_journal(folder.journal))
-    rows = rank(read_rows(study), mode_of(study)) if study else []
+    rows = _best_first(study, folder) if study else []
     if study is None or not rows:
         raise StudyError(f"--warm-start {name}: {folder.path} has no trial with a value yet.")
     theirs = load_config(str(folder.path / CONFIG_FILE))
@@ -71,6 +72,11 @@ def best_of(name: str, runs: Path, config: Config, space: Space, console: Consol
     told = ", ".join(f"{number} ({values[number]:.4f})" for number in begin)
     console.print(f"begins with the best of {folder.path} by {study.user_attrs[METRIC]}: trials {told}")
     return [found[number] for number in begin]
+
+
+def _best_first(study: optuna.Study, folder: StudyFolder) -> list[TrialRow]:
+    rows, mode = read_rows(study), mode_of(study)
+    return rank_with_finals(rows, mode, read_finalists(study, folder.path, rows, mode))
 
 
 def _find(name: str, runs: Path, config: str) -> StudyFolder:

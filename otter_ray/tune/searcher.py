@@ -249,7 +249,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
 
     def _not_written(self, exc: OSError) -> None:
         """What cannot be written down did not happen: the search ends, and a later driver has it again."""
-        self.halt.fail(f"the study's journal cannot be written: {exc}", is_full(exc))
+        self.halt.fail(f"the study cannot be written down: {exc}", is_full(exc))
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher, but the journal is the state and no pickle is read back."""

@@ -9,7 +9,7 @@ from optuna.trial import Trial, TrialState, create_trial
 from rich.console import Console
 
 from otter_ray.config.study import Finalists
-from otter_ray.report.finals import are_decided, by_mean, finalists_of, print_finals
+from otter_ray.report.finals import are_decided, by_mean, finalists_of, print_finals, rank_with_finals
 from otter_ray.report.rows import read_rows
 from otter_ray.tune.candidates import candidates
 from otter_ray.tune.finals import open_finals
@@ -86,6 +86,9 @@ def test_a_trial_that_was_lucky_once_does_not_win(search):
         "trial 1 was best in the search (0.9000) but 0.5000 ± 0.1000 over 3 seeds; "
         "trial 2 wins with 0.6000 ± 0.0200"
     ) in told(search, finals)
+    # It is the one that the table marks, and that another study begins with.
+    rows = read_rows(search.study)
+    assert [row.number for row in rank_with_finals(rows, "max", finalists(search, finals))] == [2, 1, 0]
     # The best run of each, then its others: what is exported where one fails the gate. Then the search's.
     runs, trials = [0.62, 0.6, 0.58, 0.6, 0.5, 0.4], [0.9, 0.6, 0.2]
     assert [candidate.row.value for candidate in candidates(search, finals)] == runs + trials
@@ -118,6 +121,8 @@ def test_until_every_run_has_ended_nobody_wins(search):
     finals = open_finals(search)
     finals.study.tell(0, 0.1)
     finals.study.tell(3, 0.1)
+    rows = read_rows(search.study)
+    assert [row.number for row in rank_with_finals(rows, "max", finalists(search, finals))] == [1, 2, 0]
     assert not are_decided(finalists(search, finals))
     assert finals.trials_left() == 4
     assert "2 of 6 runs of finalists have ended: until all have, the search's best stands" in told(

@@ -111,5 +111,5 @@ def test_ranking_breaks_ties_by_age(mode, order):
 def test_brackets_in_an_error_are_no_markup():
     output = io.StringIO()
     broken = dataclasses.replace(row(1, None, "failed"), curve=[], error="cannot read [/data/x.jpg]")
-    Console(file=output, width=200).print(trials_table([row(0, 0.1), broken], "valid_fpr@4", "max"))
+    Console(file=output, width=200).print(trials_table([row(0, 0.1), broken], [], "valid_fpr@4", "max"))
     assert "cannot read [/data/x.jpg] (trials/0001/log.txt)" in output.getvalue()
