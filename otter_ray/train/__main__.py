@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from otter_ray.cli import ConfigName, Sets, honest_exit
-from otter_ray.config import load_config
 from otter_ray.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def train(
     Export the best epoch with: python -m otter_ray.export FOLDER
     """
     with honest_exit():
+        from otter_ray.config import load_config
+
         loaded = load_config(config, sets or [])
         # Only now: a mistake in the config is told without waiting for torch.
         from otter_ray.train.check import check_config

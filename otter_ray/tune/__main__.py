@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit, plain_console
-from otter_ray.config import Config, Space, load_config, load_space
 from otter_ray.errors import ConfigError, Problem, StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from otter_ray.config import Config, Space
     from otter_ray.tune.exports import Exports
     from otter_ray.tune.folder import StudyFolder
     from otter_ray.tune.halt import Halt
@@ -107,13 +107,14 @@ def tune(
     from otter_ray.tune.limits import Limits, parse_duration
 
     with honest_exit():
-        address = address or job_address()
+        # A mistake that can be seen without torch, ray and optuna is told before they are imported.
         loaded, searched = load_both(config, space, sets or [])
         if trials is not None:
             searched = searched.with_trials(trials)
         seconds = parse_duration(time_budget) if time_budget is not None else None
         limits = Limits(seconds, max_epochs_total, patience)
         exports = Exports.of(export, searched.study)
+        address = address or job_address()
         if dry_run:
             _dry_run(loaded, searched, samples, address)
             return
@@ -123,7 +124,9 @@ def tune(
 
 
 def load_both(config: str, space: str | None, sets: list[str]) -> tuple[Config, Space]:
-    """The config and its search space; raises ConfigError with the problems of both."""
+    """The config and its search space; raises ConfigError with the problems of both, and between them."""
+    from otter_ray.config import check_space, load_config, load_space
+
     problems: list[Problem] = []
     loaded, searched = None, None
     try:
@@ -135,6 +138,8 @@ def load_both(config: str, space: str | None, sets: list[str]) -> tuple[Config, 
     except ConfigError as exc:
         problems += exc.problems
     if loaded is None or searched is None:
+        raise ConfigError(problems)
+    if problems := check_space(searched, loaded):
         raise ConfigError(problems)
     return loaded, searched
 
@@ -233,9 +238,8 @@ def _study(
 
 def _finish(search: Search, finals: Search | None, console: Console, halt: Halt | None) -> int:
     """Exports the winner, where there is any; gives the exit code."""
-    from otter_ray.tune.exports import export_others
     from otter_ray.tune.room import no_room
-    from otter_ray.tune.winner import export_winner
+    from otter_ray.tune.winner import export_others, export_winner
 
     further = f"--name {search.folder.name} --resume"
     if halt and halt.is_fault:

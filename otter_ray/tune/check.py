@@ -9,7 +9,7 @@ from typing import get_args
 
 import torch
 
-from otter_ray.config import FIGURES, Config, Space, check_space
+from otter_ray.config import FIGURES, Config, Space
 from otter_ray.config.paths import overlap
 from otter_ray.config.study import SamplerName
 from otter_ray.errors import ConfigError, Problem, did_you_mean
@@ -38,7 +38,7 @@ def with_steady_scheduler(space: Space, config: Config) -> Space:
 
 
 def check_study(config: Config, space: Space, gpus: float, starts: bool = True) -> None:
-    """Checks the base config and every branch of the space, down to the classes' signatures.
+    """Checks the base config and every branch of a space that `check_space` has passed, down to signatures.
 
     Args:
         gpus: that the machines have.
@@ -48,7 +48,6 @@ def check_study(config: Config, space: Space, gpus: float, starts: bool = True) 
         ConfigError: every problem found, each once.
     """
     problems = [
-        *check_space(space, config),
         *option_problems(space),
         *_unable_sampler(space),
         *_gpu_share(config, space),

@@ -6,8 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from otter_ray.train.components import load_project
-
 # Both are set for what `ray job submit` runs, and RAY_ADDRESS then is the cluster's own.
 JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 ADDRESS = "RAY_ADDRESS"
@@ -28,6 +26,8 @@ def code_of(project: str) -> list[str]:
 
     What is installed does not travel; a submitted job's working directory does as a whole, by Ray.
     """
+    from otter_ray.train.components import load_project
+
     load_project(project)
     if job_address():
         return []

@@ -1,9 +1,9 @@
-"""The winner of a study: its best candidate whose ONNX file passes the gate."""
+"""What a study hands out: its best candidate whose ONNX file passes the gate, and others on demand."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ from otter_ray.config import to_yaml
 from otter_ray.errors import OtterError
 from otter_ray.export.run import Exported, earlier_export, export_checkpoint, measure
 from otter_ray.files import written_whole
+from otter_ray.report.front import front
 from otter_ray.report.rows import TrialRow, base_of, read_rows, write_parquet
+from otter_ray.report.tables import shown
 from otter_ray.tune.candidates import Candidate, candidates
 from otter_ray.tune.finals import write_finals
 
@@ -82,6 +84,39 @@ def export_winner(search: Search, finals: Search | None = None) -> Outcome:
     return Outcome(rows, None, None, rejected, tuple(tried))
 
 
+def export_others(search: Search, finals: Search | None, outcome: Outcome) -> list[str]:
+    """Exports what was asked for beside the winner; says of each trial what became of it.
+
+    The test split is the winner's alone: many figures of it would be there to choose by.
+    """
+    exports, lines, done, gone = search.exports, [], {*outcome.tried}, 0
+    left = len(outcome.rows) if exports.is_front else exports.count - bool(outcome.exported)
+    for candidate in _others(search, finals, outcome):
+        if candidate.trial in done or not left:
+            continue
+        checkpoint, who = candidate.checkpoint(), _named(candidate.row, candidate.trial, search)
+        if not checkpoint.is_file():
+            gone += 1
+            continue
+        try:
+            exported = earlier_export(checkpoint, search.folder.path) or export_checkpoint(
+                checkpoint,
+                search.folder.path,
+                label=candidate.label,
+                facts={"trial": candidate.trial},
+                is_tested=False,
+            )
+        except OtterError as exc:
+            lines.append(f"{who} failed the gate: {exc}")
+            continue
+        done.add(candidate.trial)
+        left -= 1
+        lines.append(f"{who}, gate passed: {exported.onnx}")
+    if gone and left:
+        lines.append(f"{gone} more have no checkpoint left: raise study.keep_best before a search")
+    return lines
+
+
 def _measure_base(search: Search, rows: Sequence[TrialRow], rejected: list[str]) -> dict[str, Any] | None:
     """The base config's metric and interval, for the JSON of what is exported; None where it has no model."""
     row = base_of(rows)
@@ -93,3 +128,20 @@ def _measure_base(search: Search, rows: Sequence[TrialRow], rejected: list[str])
     except OtterError as exc:
         rejected.append(f"trial {row.number}, the base config, cannot be measured beside the winner: {exc}")
         return None
+
+
+def _others(search: Search, finals: Search | None, outcome: Outcome) -> Iterable[Candidate]:
+    """The front's points, or all that may be exported, best first."""
+    options = search.space.study
+    if not search.exports.is_front:
+        return candidates(search, finals)
+    points = front(outcome.rows, options.mode, options.objectives)
+    return (Candidate(search, row, row.number) for row in points)
+
+
+def _named(row: TrialRow, number: int, search: Search) -> str:
+    options = search.space.study
+    others = "".join(
+        f", {name} {shown(row.figures[name])}" for name in options.objectives if name in row.figures
+    )
+    return f"trial {number} ({options.metric} {row.value:.4f}{others})"
