@@ -24,10 +24,11 @@ from rich.console import Console
 
 from otter_ray.config import StudyOptions, load_config, load_space
 from otter_ray.tune.cluster import living
+from otter_ray.tune.driver import run_trainable
 from otter_ray.tune.dry_run import plan_for
 from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder
-from otter_ray.tune.run import Search, run_trainable
+from otter_ray.tune.run import Search
 from otter_ray.tune.session import ray_session
 
 NODE = {"num_cpus": 2, "object_store_memory": 10**8}

@@ -204,8 +204,11 @@ def _unfit_phases(config: Config) -> Iterator[Flaw]:
             # The rates of a schedule are changed by a factor.
             if key == f"{RETUNED}.lr" and not all(is_number(rate) and rate > 0 for rate in (value, own)):
                 yield place, f"{shown(value)} is to become {shown(own)}. Give two numbers > 0."
-            elif type(value) is not type(own) and not (is_number(value) and is_number(own)):
-                yield place, f"{shown(value)} is not of the kind of {shown(own)}, its value in the end."
+            elif not (is_number(value) and is_number(own)):
+                yield (
+                    place,
+                    f"{shown(value)} is to become {shown(own)}. Within a run only numbers change.",
+                )
 
 
 def _find(data: Any, path: KeyPath) -> Any:

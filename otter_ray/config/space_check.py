@@ -8,6 +8,7 @@ from itertools import islice
 from otter_ray.config.model import RETUNED, Config
 from otter_ray.config.parameter import Parameter
 from otter_ray.config.paths import overlap
+from otter_ray.config.rules import is_number
 from otter_ray.config.sampler_rules import sampler_problems
 from otter_ray.config.scheduler import PBT, Hyperband
 from otter_ray.config.space import Space, Values, by_key
@@ -90,22 +91,36 @@ def _late_scheduler(space: Space, config: Config) -> Iterator[Problem]:
         rule = f"epochs but must be <= max_epochs ({epochs})"
         yield _at_option(space, "brackets", f"{message} {rule}. Lower it, or raise {EPOCHS}.")
     elif isinstance(options, PBT):
-        yield from _population(space, options, epochs)
+        yield from _population(space, config, options, epochs)
 
 
-def _population(space: Space, options: PBT, epochs: int) -> Iterator[Problem]:
-    if options.perturbation_interval >= epochs:
-        message = f"scheduler.perturbation_interval is {options.perturbation_interval}"
-        rule = f"but must be < max_epochs ({epochs}), or nothing ever changes. Lower it, or raise {EPOCHS}."
-        yield _at_option(space, "perturbation_interval", f"{message} {rule}")
-    if not any(p for p in space.parameters for key in p.keys if overlap(key, RETUNED)):
-        message = f"is PBT, which changes values below {RETUNED}, and none of them is searched."
+def retuned_in(space: Space) -> list[Parameter]:
+    """The parameters that may change within a run: numbers that set nothing but options of the optimizer."""
+    return [
+        parameter
+        for parameter in space.parameters
+        if all(overlap(key, RETUNED) for key in parameter.keys) and all(map(is_number, parameter.corners()))
+    ]
+
+
+def _population(space: Space, config: Config, options: PBT, epochs: int) -> Iterator[Problem]:
+    interval = options.perturbation_interval
+    if not any(epoch >= options.grace_period for epoch in range(interval, epochs, interval)):
+        message = f"scheduler.perturbation_interval is {interval}, and no multiple of it lies from"
+        rule = f"grace_period ({options.grace_period}) to below max_epochs ({epochs}): nothing changes."
+        yield _at_option(space, "perturbation_interval", f"{message} {rule} Lower it, or raise {EPOCHS}.")
+    if not retuned_in(space):
+        message = f"is PBT, which changes numbers below {RETUNED}, and none of them is searched."
         remedy = f"Search one ({RETUNED}.lr, say), or choose ASHA."
         yield space.problem("study.scheduler.name", f"{message} {remedy}")
-    if space.study.sampler.name not in UNLEARNED:
-        message = f"is {space.study.sampler.name}, which learns from values, but under PBT a trial's value "
-        message += "rests on what another trial's weights were trained with, too."
-        yield space.problem("study.sampler.name", f"{message} Choose {' or '.join(UNLEARNED)}.")
+    if config.schedule:
+        message = "is PBT, which makes a schedule of its own, and the config has one. Remove that."
+        yield space.problem("study.scheduler.name", message)
+    if (name := space.study.sampler.name) not in UNLEARNED:
+        whose = "" if "sampler" in space.study.model_fields_set else " (the default)"
+        message = f"is {name}{whose}, but under PBT the value of a trial that begins at another one's weights"
+        remedy = f"says little about its own parameters. Choose {' or '.join(UNLEARNED)}."
+        yield space.problem("study.sampler.name", f"{message} {remedy}")
 
 
 def _at_option(space: Space, name: str, message: str) -> Problem:

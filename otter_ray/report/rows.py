@@ -98,6 +98,17 @@ def read_rows(study: optuna.Study) -> list[TrialRow]:
     return [trial_row(trial, maximize, others) for trial in study.get_trials(deepcopy=False)]
 
 
+def read_row(study: optuna.Study, number: int) -> TrialRow:
+    """One trial of the study: unlike `read_rows` as quick in a long study as in a short one."""
+    return trial_row(read_trial(study, number), mode_of(study) == "max", objectives_of(study))
+
+
+def read_trial(study: optuna.Study, number: int) -> FrozenTrial:
+    """What the study's storage holds of one trial."""
+    storage = study._storage
+    return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+
+
 def mode_of(study: optuna.Study) -> Literal["max", "min"]:
     """`max` or `min`, of the metric: the first objective."""
     return "max" if study.directions[0] == optuna.study.StudyDirection.MAXIMIZE else "min"

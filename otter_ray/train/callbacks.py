@@ -96,6 +96,7 @@ class Reporter(Checkpoint):
         save_soon: once set, `last.ckpt` is saved within an epoch, too, once.
         saved: called by the first rank after each `last.ckpt`, before the report.
         keep_every: epochs after which the checkpoint is kept under the epoch's name, too; None: never.
+        goes_on: whether the checkpoint that the run begins with, if any, is its own.
     """
 
     def __init__(
@@ -107,7 +108,9 @@ class Reporter(Checkpoint):
         save_soon: Event | None = None,
         saved: Callable[[], None] | None = None,
         keep_every: int | None = None,
+        goes_on: bool = False,
     ) -> None:
+        self.goes_on = goes_on
         self.folder, self.report, self.save_soon, self.saved = folder, report, save_soon, saved
         self.keep_every = keep_every
         self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
@@ -129,7 +132,7 @@ class Reporter(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what `state_dict` gave. What another run did is not this one's."""
-        if (self.folder / BEST).is_file():
+        if self.goes_on:
             self.best = state_dict["best"]
             self.reports = [EpochReport(**report) for report in state_dict["reports"]]
 

@@ -38,7 +38,8 @@ def retune(
     """Changes an optimizer's options within a run.
 
     The learning rate changes by a factor, in groups of other rates, too, and in what `schedules` begin
-    from. Any other option changes in the groups that have its value: those without decay stay so.
+    from. Any other number changes in the groups that have its value: those without decay stay so, but where
+    it was 0 in all of them.
     """
     for name, new in now.items():
         old = then.get(name)
@@ -49,9 +50,8 @@ def retune(
                 _scale(rates, new / old)
             continue
         for group in optimizer.param_groups:
-            # Betas are a list in a config and a tuple here.
-            if name in group and group[name] == _like(old, group[name]):
-                group[name] = _like(new, group[name])
+            if name in group and group[name] == old:
+                group[name] = new
 
 
 # Where torch keeps rates: in a parameter group and in a schedule.
@@ -64,7 +64,3 @@ def _scale(rates: dict[str, Any], factor: float) -> None:
             rates[name] = [rate * factor for rate in value]
         elif value is not None:
             rates[name] = value * factor
-
-
-def _like(value: Any, other: Any) -> Any:
-    return tuple(value) if isinstance(other, tuple) and isinstance(value, list) else value

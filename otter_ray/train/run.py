@@ -73,7 +73,9 @@ def run_training(
     with quiet():
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config = _pinned(config, checkpoint)
-        reporter = Reporter(folder / "checkpoints", report, metric, mode, save_soon, saved, keep_every)
+        own = folder / "checkpoints"
+        goes_on = checkpoint is not None and checkpoint.parent == own
+        reporter = Reporter(own, report, metric, mode, save_soon, saved, keep_every, goes_on)
         trainer = build_trainer(config, folder, reporter, standalone, launcher)
         # The ranks meet before there are loaders and centres to be shared out.
         trainer.strategy.setup_environment()

@@ -31,7 +31,7 @@ from otter_ray.tune.distributions import to_distribution
 from otter_ray.tune.endings import ENDED
 from otter_ray.tune.first import enqueue_base
 from otter_ray.tune.folder import CONFIG_FILE, SPACE_FILE, StudyFolder, config_of
-from otter_ray.tune.keys import BASE, ERROR, FIXED, STOPPED, VALUES
+from otter_ray.tune.keys import BASE, ERROR, FIXED, ORIGIN, REPLACED, STOPPED, VALUES
 from otter_ray.tune.storage import TRIALS, Storage
 
 # Of a space's `study:`, what only says how long the search goes on, and on what.
@@ -231,6 +231,12 @@ def _revived(trial: FrozenTrial) -> FrozenTrial:
 
 def _carried(trial: FrozenTrial, base: Config, space: Space, earlier: str | None) -> FrozenTrial:
     """The trial with as much of it as the space can express; under another config marked, or begun anew."""
+    if earlier and ORIGIN in trial.user_attrs and trial.state not in ENDED:
+        # Where it was to begin belongs to another config: it is trained from its own start.
+        notes = {key: trial.user_attrs[key] for key in trial.user_attrs if key not in (ORIGIN, VALUES)}
+        trial.user_attrs, trial.state, trial.datetime_start = notes, TrialState.WAITING, None
+        trial.system_attrs = {**trial.system_attrs, FIXED: trial.params or trial.system_attrs.get(FIXED, {})}
+        trial.intermediate_values = {}
     values: dict[str, Any] | None = trial.user_attrs.get(VALUES)
     if values is None or trial.state == TrialState.WAITING:
         wanted = space.base_values(base) if values == BASE else trial.system_attrs.get(FIXED, {})
@@ -252,4 +258,4 @@ def _carried(trial: FrozenTrial, base: Config, space: Space, earlier: str | None
 
 
 def _is_done(key: str) -> bool:
-    return key.startswith(CURVE) or key in (STOPPED, FIGURES)
+    return key.startswith(CURVE) or key in (STOPPED, REPLACED, FIGURES)

@@ -17,12 +17,13 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def ended_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Its trials that have ended.
+    """Its trials that have ended, and count."""
+    return [*filter(counts, study.get_trials(deepcopy=False))]
 
-    Not those that a constraint kept from being trained, or whose place another trial took.
-    """
-    trials = study.get_trials(deepcopy=False, states=ENDED)
-    return [trial for trial in trials if not (is_infeasible(trial) or is_replaced(trial))]
+
+def counts(trial: FrozenTrial) -> bool:
+    """Whether it has ended after a training, and no other trial took its place."""
+    return trial.state in ENDED and not (is_infeasible(trial) or is_replaced(trial))
 
 
 def is_replaced(trial: FrozenTrial) -> bool:

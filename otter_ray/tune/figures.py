@@ -124,8 +124,6 @@ def is_admitted(trial: Trial, config: Config, options: StudyOptions, book: Figur
     Optuna's samplers read constraints there (TPE, GP, NSGA-II; Deb et al. 2002, 10.1109/4235.996017): by how
     much of the bound each is violated, 0 or less where it holds. All trials have all of them.
     """
-    if not options.figures:
-        return True
     figures = trial.user_attrs.get(FIGURES) or book.of(config)
     trial.set_user_attr(FIGURES, figures)
     known = trial.constraints

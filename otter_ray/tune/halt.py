@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 
-from otter_ray.report.rows import is_feasible, mode_of
+from otter_ray.report.rows import is_feasible, mode_of, read_trial
 from otter_ray.tune.cluster import own_node_died
 from otter_ray.tune.endings import ended_trials, failed_alike
 from otter_ray.tune.keys import ERROR
@@ -50,6 +50,7 @@ class Halt:
         self.is_interrupt = False
         self.epochs = sum(len(trial.intermediate_values) for trial in study.get_trials(deepcopy=False))
         self.until = time.monotonic() + self.limits.seconds if self.limits.seconds is not None else None
+        self._may_fail_alike = all(trial.state == TrialState.FAIL for trial in ended_trials(study))
         self._look()
         self._look_back()
 
@@ -68,9 +69,10 @@ class Halt:
         self.epochs += 1
         self._look()
 
-    def trial_ended(self) -> None:
+    def trial_ended(self, number: int) -> None:
         """One more trial."""
-        if alike := failed_alike(self.study):
+        self._may_fail_alike &= read_trial(self.study, number).state == TrialState.FAIL
+        if alike := failed_alike(self.study) if self._may_fail_alike else []:
             first = self.study.get_trials(deepcopy=False)[alike[0]]
             self.fail(
                 f"all {len(alike)} trials so far failed alike: {first.user_attrs[ERROR]} "

@@ -7,9 +7,11 @@ from typing import Any
 
 import optuna
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from ray.util.metrics import Gauge
 
-from otter_ray.report.rows import mode_of, rank, read_rows
+from otter_ray.report.rows import TrialRow, mode_of, rank, read_row, read_rows
+from otter_ray.tune.keys import NUMBER
 
 # A gauge's label -> a row's state.
 STATES = {"running": "unfinished", "complete": "complete", "pruned": "pruned", "fail": "failed"}
@@ -31,26 +33,32 @@ class StudyMetrics(Callback):  # type: ignore[misc]
             "otter_ray_best_value", "Best value of a study's ended trials.", tag_keys=("study",)
         )
 
-    def on_trial_start(self, **info: Any) -> None:
+        self._states: dict[int, str] = {}
+        self._best: list[TrialRow] = []
+        for row in read_rows(study):
+            self._look_at(row)
+
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:
         """A trial began."""
-        self.update()
+        self._update(trial.config[NUMBER])
 
-    def on_trial_complete(self, **info: Any) -> None:
-        """A trial ended or was stopped."""
-        self.update()
+    # It ended or was stopped, or its worker died.
+    on_trial_complete = on_trial_error = on_trial_start
 
-    def on_trial_error(self, **info: Any) -> None:
-        """A trial's worker died."""
-        self.update()
-
-    def update(self) -> None:
-        """Sets every gauge."""
-        rows = read_rows(self.study)
-        counts = Counter(row.state for row in rows)
+    def _update(self, number: int) -> None:
+        # Trials that a constraint kept from being trained have numbers, too.
+        for new in [*range(len(self._states), number), number]:
+            self._look_at(read_row(self.study, new))
+        counts = Counter(self._states.values())
         for label, state in STATES.items():
             self.trials.set(counts[state], {"study": self.name, "state": label})
-        if best := rank([row for row in rows if row.state == "complete"], mode_of(self.study)):
-            self.best.set(best[0].value, {"study": self.name})
+        if self._best:
+            self.best.set(self._best[0].value, {"study": self.name})
+
+    def _look_at(self, row: TrialRow) -> None:
+        self._states[row.number] = row.state
+        if row.state == "complete":
+            self._best = rank([*self._best, row], mode_of(self.study))[:1]
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks and we never read them back."""

@@ -9,21 +9,38 @@ the best's checkpoint with changed values. So a trial's values and its curve bel
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from otter_ray.config import Config, Space
 from otter_ray.config.model import RETUNED
 from otter_ray.config.paths import overlap
 from otter_ray.config.scheduler import PBT
-from otter_ray.report.rows import CURVE, mode_of
+from otter_ray.config.space_check import retuned_in
+from otter_ray.report.rows import CONFIG, CURVE, is_feasible, mode_of, read_trial
 from otter_ray.tune.keys import SCHEDULE, VALUES
 from otter_ray.tune.sampler import numbers_of
+
+TRIES = 20  # to find values that no trial has
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A new trial that begins where another one, its donor, was.
+
+    Attributes:
+        params: by the parameters' names.
+        values: by dotted key, the schedule among them.
+    """
+
+    donor: int
+    params: dict[str, Any]
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,9 @@ class Population:
         options = self.options
         if epoch < options.grace_period or epoch % options.perturbation_interval:
             return []
-        others = {n: v for n, v in self._values(epoch).items() if n != number}
+        others = values_after(self.study, epoch, self.metric)
+        if others.pop(number, None) is not None:
+            return []  # it was decided when the value came
         count = len(others) + 1
         size = min(math.ceil(count * options.quantile_fraction), count // 2)
         sign = 1.0 if mode_of(self.study) == "max" else -1.0
@@ -59,33 +78,46 @@ class Population:
             return []
         return [n for n in best[:size] if sign * others[n] > sign * value and self.is_kept(n, epoch)]
 
-    def copy(
-        self, number: int, epoch: int, donors: Sequence[int]
-    ) -> tuple[int, dict[str, Any], dict[str, Any]]:
-        """The donor that takes a trial's place, and its perturbed values: by parameter, and by dotted key."""
+    def copy(self, number: int, epoch: int, donors: Sequence[int]) -> Copy | None:
+        """What takes a trial's place; None where none of the donors has anything to change."""
         draw = np.random.default_rng(numbers_of(self.config.common.seed, number, f"{SCHEDULE} {epoch}"))
-        donor = int(draw.choice(donors))
-        values = dict(self.study.get_trials(deepcopy=False)[donor].user_attrs[VALUES])
+        there = [trial.user_attrs.get(VALUES) for trial in self.study.get_trials(deepcopy=False)]
+        for _ in range(TRIES):
+            copy = self._copy(int(draw.choice(donors)), epoch, draw)
+            # With the same weights, values and seed it would be trained to the same end.
+            if copy is not None and copy.values not in there:
+                return copy
+        return None
+
+    def _copy(self, donor: int, epoch: int, draw: np.random.Generator) -> Copy | None:
+        values = dict(read_trial(self.study, donor).user_attrs[VALUES])
         config = self.config.with_values(values)
         params = self.space.base_values(config)
-        free = {p.name for p in self.space.parameters if any(overlap(key, RETUNED) for key in p.keys)}
+        free = {parameter.name for parameter in retuned_in(self.space)} & params.keys()
+        if not free:
+            return None
         perturbed = _Perturbed(params, free, self.options, draw)
         changed = self.space.suggest(perturbed, config, names=params)
         then = {key: config.get(key) for key in changed if overlap(key, RETUNED)}
         schedule = [*values.get(SCHEDULE, []), {"epochs": epoch, "values": then}]
-        return donor, perturbed.params, {**values, **changed, SCHEDULE: schedule}
+        return Copy(donor, perturbed.params, {**values, **changed, SCHEDULE: schedule})
 
-    def _values(self, epoch: int) -> dict[int, float]:
-        trials = self.study.get_trials(deepcopy=False)
-        return {
-            trial.number: self._value(trial, epoch)
-            for trial in trials
-            if epoch in trial.intermediate_values and trial.state != TrialState.FAIL
-        }
 
-    def _value(self, trial: FrozenTrial, epoch: int) -> float:
-        logged: Mapping[str, float] = trial.user_attrs.get(CURVE + str(epoch), {})
-        return float(logged.get(self.metric, trial.intermediate_values[epoch]))
+def values_after(study: optuna.Study, epoch: int, metric: str) -> dict[int, float]:
+    """What the trials that may be compared had after an epoch, by number.
+
+    A trial that cannot win gives nobody its weights, nor does one that ran with another config.
+    """
+    return {
+        trial.number: float(
+            trial.user_attrs.get(CURVE + str(epoch), {}).get(metric, trial.intermediate_values[epoch])
+        )
+        for trial in study.get_trials(deepcopy=False)
+        if epoch in trial.intermediate_values
+        and trial.state != TrialState.FAIL
+        and is_feasible(trial)
+        and CONFIG not in trial.user_attrs
+    }
 
 
 @dataclass

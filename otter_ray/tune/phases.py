@@ -11,11 +11,12 @@ from rich.console import Console
 
 from otter_ray.report.rows import read_rows
 from otter_ray.tune.cluster import cluster
+from otter_ray.tune.driver import run_trials
 from otter_ray.tune.dry_run import plan_for, tell_plan
 from otter_ray.tune.finals import finals_note, open_finals
 from otter_ray.tune.halt import Halt, used_up
 from otter_ray.tune.limits import Limits
-from otter_ray.tune.run import Search, run_trials
+from otter_ray.tune.run import Search
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,11 @@ class ProgressLines(Callback):  # type: ignore[misc]
         best = next(iter(rank(rows, study.mode)), None)
         self.best = (best.value, best.number) if best and best.value is not None else None
         self.told = {row.number: row.epochs for row in rows}
-        self.ended, self.measured = sum(row.has_ended for row in rows), False
+        # One of a population gives its place to another trial, which counts in its stead.
+        self.is_population = study.scheduler.name == "PBT"
+        given_up = "pruned" if self.is_population else ""
+        self.ended = sum(row.has_ended and row.state != given_up for row in rows)
+        self.measured = False
         self.trials = self.ended + plan.trials
         self.started = time.perf_counter()
 
@@ -96,7 +100,8 @@ class ProgressLines(Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Counts the ended trials; the first on a GPU tells how many could share one."""
-        self.ended += 1
+        last = trial.last_result
+        self.ended += not self.is_population or ERROR in last or last.get(EPOCH, 0) >= self.max_epochs
         peak, total = (trial.last_result.get(key) for key in (GPU_PEAK, GPU_TOTAL))
         if peak and total and not self.measured:
             self.measured = True

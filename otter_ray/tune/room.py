@@ -6,22 +6,24 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from heapq import nsmallest
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from rich.console import Console
 
 from otter_ray.config import StudyOptions
 from otter_ray.config.scheduler import PBT
 from otter_ray.errors import OtterError
 from otter_ray.report.front import front
-from otter_ray.report.rows import TrialRow, rank, read_rows
-from otter_ray.tune.endings import ended
+from otter_ray.report.rows import TrialRow, rank, read_row, read_rows
+from otter_ray.tune.endings import ENDED, ended
 from otter_ray.tune.folder import StudyFolder
-from otter_ray.tune.keys import EPOCH
+from otter_ray.tune.keys import EPOCH, NUMBER, ORIGIN, TRIAL
+from otter_ray.tune.pbt import values_after
 from otter_ray.tune.storage import TRIALS, Storage, kept_checkpoint
 
 
@@ -38,27 +40,37 @@ def unwanted(rows: Sequence[TrialRow], options: StudyOptions, keep: int) -> Iter
     kept |= {row.number for row in front(done, mode, objectives)} if objectives else set()
     for row in rows:
         if row.has_ended:
-            folder = f"{TRIALS}/{row.number:04d}/checkpoints"
-            yield f"{folder}/last.ckpt"
+            last, best = checkpoints_of(row.number)
+            yield last
             if row.number not in kept:
-                yield f"{folder}/best.ckpt"
+                yield best
 
 
-def unwanted_origins(rows: Sequence[TrialRow], options: StudyOptions, is_over: bool) -> Iterator[str]:
-    """Under PBT, checkpoints that no trial will begin from; an epoch's best stay until it `is_over`."""
-    pbt = options.scheduler.options
-    if not isinstance(pbt, PBT):
-        return
+def checkpoints_of(trial: int) -> tuple[str, str]:
+    """Where in the study's folder a trial's last and best checkpoint are."""
+    folder = f"{TRIALS}/{trial:04d}/checkpoints"
+    return f"{folder}/last.ckpt", f"{folder}/best.ckpt"
+
+
+def unwanted_origins(study: optuna.Study, options: StudyOptions) -> Iterator[str]:
+    """Under PBT, checkpoints that no trial will begin from, again or for the first time."""
+    pbt = cast(PBT, options.scheduler.options)
+    is_over = ended(study) >= options.num_trials
     wanted = 0 if is_over else math.ceil(options.num_trials * pbt.quantile_fraction)
-    name = options.scheduler.metric or options.metric
-    sign = -1.0 if options.mode == "max" else 1.0
-    values: dict[int, list[tuple[float, int]]] = {}
-    for row in rows:
-        for logged in row.metrics:
-            if logged[EPOCH] % pbt.perturbation_interval == 0:
-                values.setdefault(int(logged[EPOCH]), []).append((sign * logged[name], row.number))
-    for epoch, ranked in values.items():
-        yield from (kept_checkpoint(number, epoch) for _, number in sorted(ranked)[wanted:])
+    trials = study.get_trials(deepcopy=False)
+    origins = (trial.user_attrs.get(ORIGIN) for trial in trials if trial.state not in ENDED)
+    spared = {kept_checkpoint(origin[TRIAL], origin[EPOCH]) for origin in origins if origin}
+    metric = options.scheduler.metric or options.metric
+    last = max((trial.last_step or 0 for trial in trials), default=0)
+    for epoch in range(pbt.perturbation_interval, last + 1, pbt.perturbation_interval):
+        values = values_after(study, epoch, metric)
+        best = nsmallest(
+            wanted, values, key=lambda n: (-values[n] if options.mode == "max" else values[n], n)
+        )
+        for trial in trials:
+            name = kept_checkpoint(trial.number, epoch)
+            if epoch in trial.intermediate_values and trial.number not in best and name not in spared:
+                yield name
 
 
 class CheckpointSweeper(Callback):  # type: ignore[misc]
@@ -83,24 +95,30 @@ class CheckpointSweeper(Callback):  # type: ignore[misc]
     ) -> None:
         self.study, self.folder, self.storage = study, folder, storage
         self.options, self.keep, self.console = options, keep, console
+        # Of which something is there: the best of these and of those to come are the best of all.
+        self._rows = {row.number: row for row in read_rows(study)}
         self._gone: dict[str, None] = {}  # in the order in which they went
         self._is_told = False
 
-    def on_trial_complete(self, **info: Any) -> None:
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:
         """A trial ended or was stopped."""
+        number = trial.config[NUMBER]
+        self._rows[number] = read_row(self.study, number)
         self.sweep()
 
     on_trial_error = on_trial_complete
 
     def sweep(self) -> None:
         """Deletes what has become unwanted since the last time."""
-        rows = read_rows(self.study)
-        is_over = ended(self.study) >= self.options.num_trials
-        for name in chain(
-            unwanted(rows, self.options, self.keep), unwanted_origins(rows, self.options, is_over)
-        ):
+        names = list(unwanted([*self._rows.values()], self.options, self.keep))
+        if isinstance(self.options.scheduler.options, PBT):
+            names += unwanted_origins(self.study, self.options)
+        for name in names:
             if name not in self._gone:
                 self._delete(name)
+        for number, row in [*self._rows.items()]:
+            if row.has_ended and {*checkpoints_of(number)} <= self._gone.keys():
+                del self._rows[number]
 
     def finish(self, slots: int) -> None:
         """Sweeps once more when all slots have ended.
@@ -109,7 +127,7 @@ class CheckpointSweeper(Callback):  # type: ignore[misc]
         ones may be back.
         """
         for name in [*self._gone][-4 * slots :] if self.storage else ():
-            del self._gone[name]
+            self._delete(name)
         self.sweep()
 
     def _delete(self, name: str) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -26,15 +23,12 @@ from otter_ray.tune.exports import THE_BEST, Exports
 from otter_ray.tune.figures import FILE, FigureBook, violated
 from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
-from otter_ray.tune.names import trial_name
-from otter_ray.tune.plan import Plan
 from otter_ray.tune.preflight import preflight
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.storage import Storage, kept_checkpoint
 
 if TYPE_CHECKING:
-    from otter_ray.tune.halt import Halt
-    from otter_ray.tune.limits import Limits
+    pass
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,10 @@ class Search:
     def is_kept(self, trial: int, epoch: int) -> bool:
         """Whether a trial's checkpoint of an epoch is there for another one to begin from."""
         name = kept_checkpoint(trial, epoch)
-        return (self.folder.path / name).is_file() or bool(self.storage and self.storage.exists(name))
+        try:
+            return (self.folder.path / name).is_file() or bool(self.storage and self.storage.exists(name))
+        except StudyError:  # of a storage that does not answer just now
+            return False
 
     def has_winner(self) -> bool:
         """Whether any trial has a value."""
@@ -154,121 +151,3 @@ def removed_if_unused(folder: StudyFolder) -> Iterator[None]:
         if not folder.journal.exists():
             shutil.rmtree(folder.path, ignore_errors=True)
         raise
-
-
-def run_trials(
-    search: Search,
-    plan: Plan,
-    console: Console,
-    autoscaler: Mapping[str, Any] | None = None,
-    limits: Limits | None = None,
-) -> Halt:
-    """Runs the trials that the plan counts, as many at once as the nodes hold.
-
-    Returns:
-        Why it ended before all of them had, if it did.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C came twice.
-    """
-    from ray import tune
-
-    from otter_ray.tune.part import TrialSetup
-    from otter_ray.tune.trial import run_trial
-
-    config, space = search.config, search.space
-    setup = TrialSetup(
-        config=config.to_dict(),
-        config_name=config.name,
-        study=str(search.folder.path),
-        mark=search.folder.marked(),
-        storage=search.storage,
-        metric=space.study.metric,
-        rung_metric=space.study.scheduler.metric or space.study.metric,
-        keep_every=getattr(space.study.scheduler.options, "perturbation_interval", None),
-        mode=space.study.mode,
-        workers=plan.workers,
-        cpus=plan.cpus,
-        gpus=plan.gpus,
-        cwd=os.getcwd(),
-    )
-    resources = tune.PlacementGroupFactory([setup.slot])
-    trainable = tune.with_resources(partial(run_trial, setup), resources)
-    # What the dashboard's list of actors shows: a slot runs many trials.
-    trainable.__name__ = f"{config.name}/{search.folder.name}"
-    return run_trainable(trainable, search, plan, console, autoscaler, limits)
-
-
-def run_trainable(
-    trainable: Any,
-    search: Search,
-    plan: Plan,
-    console: Console,
-    autoscaler: Mapping[str, Any] | None = None,
-    limits: Limits | None = None,
-) -> Halt:
-    """Runs a Tune trainable that takes and reports what `run_trial` does."""
-    from ray import tune
-
-    from otter_ray.tune.cluster import LiveLimit
-    from otter_ray.tune.groups import GroupRemover
-    from otter_ray.tune.halt import Halt, HaltTune, two_interrupts
-    from otter_ray.tune.metrics import StudyMetrics
-    from otter_ray.tune.mirror import JournalMirror
-    from otter_ray.tune.progress import ProgressLines
-    from otter_ray.tune.room import CheckpointSweeper
-    from otter_ray.tune.scheduler import build_scheduler
-    from otter_ray.tune.searcher import OptunaBridge
-
-    config, space = search.config, search.space
-    name = f"{config.name}/{search.folder.name}"
-    halt = Halt(search.study, limits, lambda text: console.print(text, style="yellow"), search.place)
-    halting = HaltTune(halt)
-    book = search.book
-    bridge = OptunaBridge(search.study, space, config, halt, LiveLimit(plan, autoscaler), book)
-    keep = max(space.study.keep_best, search.exports.count)
-    sweeper = CheckpointSweeper(search.study, search.folder, search.storage, space.study, keep, console)
-    rows = read_rows(search.study)
-    lines = ProgressLines(
-        console,
-        space.study,
-        config.trainer.max_epochs,
-        plan,
-        rows,
-        not violated(config, space.study, book),
-        search.labels,
-        search.place,
-    )
-    callbacks = [halting, lines, GroupRemover(), StudyMetrics(search.study, name), sweeper]
-    if search.storage is not None:
-        callbacks.append(JournalMirror(search.storage, search.folder.path, console))
-    scratch = tempfile.mkdtemp(prefix="otter_ray_")
-    try:
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=bridge,
-                scheduler=build_scheduler(space.study, bridge, config.trainer.max_epochs, search.is_kept),
-                # The bridge says when there are no more: one may have to be handed out twice.
-                num_samples=-1,
-                # A slot that only waits for a worker group holds nothing warm, and ends with its group.
-                reuse_actors=plan.workers == 1,
-                trial_name_creator=lambda trial: trial_name(config.name, trial.config),
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name=search.folder.path.name,
-                storage_path=scratch,
-                verbose=0,
-                callbacks=callbacks,
-                stop=halting,
-                # A node that was announced to go does not count.
-                failure_config=tune.FailureConfig(max_failures=space.study.retries),
-            ),
-        )
-        with two_interrupts(halt):
-            tuner.fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    sweeper.finish(plan.slots)
-    return halt

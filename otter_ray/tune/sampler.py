@@ -91,7 +91,9 @@ def build_sampler(options: StudyOptions, seed: int, searched: Searched | None = 
     """
     name, chosen = options.sampler.name, dict(options.sampler.options)
     seed = chosen.pop("seed", seed)
-    cls: Callable[..., BaseSampler] = TPE if name == "TPESampler" else getattr(optuna.samplers, name)
+    cls: Callable[..., BaseSampler] = getattr(optuna.samplers, name)
+    if name == "TPESampler":
+        cls = partial(TPE, searched)
     if name in TOGETHER | NUMBERED:
         assert searched is not None
         cls = partial((TOGETHER | NUMBERED)[name], searched)

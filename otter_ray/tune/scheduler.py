@@ -59,8 +59,7 @@ class _Recorded:
         # After the last epoch a trial ends by itself: ended by Tune, its Train run would be an aborted one.
         is_last = result[EPOCH] >= self.max_epochs
         is_pruned = decision == STOP and not is_last and trial.config[VALUES] != BASE
-        if is_pruned:
-            self.make_room(trial, result)
+        is_pruned = is_pruned and self.make_room(trial, result)
         self.bridge.record(trial.trial_id, result, is_pruned)
         if self.bridge.halt.reason and not (is_last or is_pruned):
             self.bridge.break_off(trial.trial_id)
@@ -89,8 +88,9 @@ class _Recorded:
         """Tells Ray's scheduler of a trial."""
         super().on_trial_add(None, trial)  # type: ignore[misc]
 
-    def make_room(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        """The trial is about to be stopped on this result."""
+    def make_room(self, trial: Trial, result: Mapping[str, Any]) -> bool:
+        """Asked when a trial is about to be stopped on this result: whether it may be."""
+        return True
 
     def decide(self, trial: Numbered, result: Mapping[str, Any]) -> str:
         """What Ray's scheduler says."""
@@ -139,20 +139,25 @@ class RecordedPBT(_Recorded, FIFOScheduler):  # type: ignore[misc]
     population: Population
 
     def decide(self, trial: Numbered, result: Mapping[str, Any]) -> str:
-        """STOP where a copy of a better trial is to take its place."""
-        return STOP if self._better(trial, result) else CONTINUE
+        """STOP where a copy of a better trial is to take its place, or is queued for it already."""
+        number, epoch = trial.trial_id, result[EPOCH]
+        return STOP if self.bridge.successor(number, epoch) or self._donors(number, result) else CONTINUE
 
-    def make_room(self, trial: Trial, result: Mapping[str, Any]) -> None:
+    def make_room(self, trial: Trial, result: Mapping[str, Any]) -> bool:
         """Queues that copy."""
-        numbered, epoch = _numbered(trial), result[EPOCH]
-        donor, params, values = self.population.copy(numbered.trial_id, epoch, self._better(numbered, result))
-        origin = {TRIAL: donor, EPOCH: epoch, INSTEAD_OF: numbered.trial_id}
-        self.bridge.replace(trial.trial_id, params, {VALUES: values, ORIGIN: origin})
+        number, epoch = _numbered(trial).trial_id, result[EPOCH]
+        if self.bridge.successor(number, epoch):
+            return True
+        copy = self.population.copy(number, epoch, self._donors(number, result))
+        if copy is None:
+            return False
+        origin = {TRIAL: copy.donor, EPOCH: epoch, INSTEAD_OF: number}
+        return self.bridge.replace(trial.trial_id, copy.params, {VALUES: copy.values, ORIGIN: origin})
 
-    def _better(self, trial: Numbered, result: Mapping[str, Any]) -> list[int]:
-        population = self.population
-        value = result.get(METRICS + population.metric, result.get(population.metric))
-        return population.better(trial.trial_id, result[EPOCH], float(value))
+    def _donors(self, number: int, result: Mapping[str, Any]) -> list[int]:
+        metric = self.population.metric
+        value = result.get(METRICS + metric, result.get(metric))
+        return self.population.better(number, result[EPOCH], float(cast(float, value)))
 
 
 def build_scheduler(

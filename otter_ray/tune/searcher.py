@@ -20,8 +20,8 @@ from ray.tune.search import Searcher
 
 from otter_ray.config import Config, Space
 from otter_ray.errors import OtterError, is_full
-from otter_ray.report.rows import CURVE
-from otter_ray.tune.endings import ended, kind_of, tell_end
+from otter_ray.report.rows import CURVE, read_trial
+from otter_ray.tune.endings import counts, ended, kind_of, tell_end
 from otter_ray.tune.figures import FigureBook, in_vain, is_admitted
 from otter_ray.tune.halt import Halt
 from otter_ray.tune.keys import (
@@ -69,6 +69,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         self.book = book or FigureBook(space.study.figures)
         self._in_vain = ""
         self._broken_off = study.get_trials(states=[TrialState.RUNNING])
+        self._ended = ended(study)
         self._running: dict[str, _Running] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -97,7 +98,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
 
     def _is_any_left(self) -> bool:
         """Whether there are trials to hand out: broken off, waiting, or yet to be made."""
-        return ended(self.study) + len(self._running) < self.space.study.num_trials
+        return self._ended + len(self._running) < self.space.study.num_trials
 
     def _drawn(self) -> tuple[Trial, dict[str, Any]] | None:
         """The next trial to train, with what it changes; None where there is none.
@@ -114,13 +115,14 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     def _is_admitted(self, trial: Trial, values: Mapping[str, Any]) -> bool:
         """Whether it is to be trained; else it has been told how it ended."""
         options = self.space.study
+        if not options.figures:
+            return True
         try:
             if is_admitted(trial, self.config.with_values(values), options, self.book) or values == BASE:
                 return True
         except OtterError as exc:
             trial.set_user_attr(ERROR, f"its model's figures cannot be measured: {exc}")
-            tell_end(self.study, self._frozen(trial), is_done=False)
-            self.halt.trial_ended()
+            self._tell_end(trial, is_done=False)
             return False
         # No values: samplers read them as results, and there is none. GP and NSGA-II look at COMPLETE trials
         # alone, and learn the constraints from those.
@@ -192,25 +194,30 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         running.failures.append(failure)
         return again and len(running.failures) + deaths <= self.space.study.retries
 
-    def replace(self, trial_id: str, params: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
+    def replace(self, trial_id: str, params: Mapping[str, Any], notes: Mapping[str, Any]) -> bool:
         """A trial is about to be stopped; another one, with these parameters, takes its place.
 
-        The new one is the next to be handed out, and counts in the old one's stead. A driver that died after
-        it was queued, and before the old one's epoch was written down, has queued it already.
+        The new one is among the next to be handed out, and counts in the old one's stead.
 
         Args:
             notes: of the new one, with its `ORIGIN`.
+
+        Returns:
+            Whether that could be written down.
         """
-        origin = notes[ORIGIN]
-        trial = self._running[trial_id].trial
-        queued = (other.user_attrs.get(ORIGIN, {}) for other in self.study.get_trials(deepcopy=False))
         try:
-            trial.set_user_attr(REPLACED, origin[EPOCH])
-            if not any((o.get(INSTEAD_OF), o.get(EPOCH)) == (trial.number, origin[EPOCH]) for o in queued):
-                self.study.enqueue_trial(dict(params), user_attrs=dict(notes))
+            self._running[trial_id].trial.set_user_attr(REPLACED, notes[ORIGIN][EPOCH])
+            self.study.enqueue_trial(dict(params), user_attrs=dict(notes))
         except OSError as exc:
             self.break_off(trial_id)
             self._not_written(exc)
+            return False
+        return True
+
+    def successor(self, number: int, epoch: int) -> bool:
+        """Whether a driver that died had queued what takes this trial's place after this epoch."""
+        origins = (trial.user_attrs.get(ORIGIN) for trial in self.study.get_trials(deepcopy=False))
+        return any(o and (o[INSTEAD_OF], o[EPOCH]) == (number, epoch) for o in origins)
 
     def break_off(self, trial_id: str) -> None:
         """The trial is stopped without having ended: a later driver goes on with it."""
@@ -238,14 +245,17 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
                     trial.set_user_attr(fact, result[fact])
             if failure := _failure(running, result, error):
                 trial.set_user_attr(ERROR, failure)
-            tell_end(self.study, self._frozen(trial), is_done=True)
+            self._tell_end(trial, is_done=True)
         except OSError as exc:
             self._not_written(exc)
-            return
-        self.halt.trial_ended()
+
+    def _tell_end(self, trial: Trial, is_done: bool) -> None:
+        tell_end(self.study, self._frozen(trial), is_done)
+        self._ended += counts(self._frozen(trial))
+        self.halt.trial_ended(trial.number)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[trial.number]
+        return read_trial(self.study, trial.number)
 
     def _not_written(self, exc: OSError) -> None:
         """What cannot be written down did not happen: the search ends, and a later driver has it again."""

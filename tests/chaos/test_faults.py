@@ -14,10 +14,11 @@ from rich.console import Console
 
 from otter_ray.report.rows import read_rows
 from otter_ray.tune.cluster import cluster as cluster_of
+from otter_ray.tune.driver import run_trainable
 from otter_ray.tune.dry_run import plan_for
 from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
-from otter_ray.tune.run import Search, run_trainable
+from otter_ray.tune.run import Search
 from otter_ray.tune.session import ray_session
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]

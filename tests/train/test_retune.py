@@ -25,8 +25,8 @@ def test_rates_change_by_a_factor_and_other_options_where_they_are_that_value():
             {"params": weights[1], "lr": rate / 10, "weight_decay": 0.0},
         ]
 
-    then = {"lr": 0.2, "weight_decay": 0.1, "betas": [0.9, 0.99]}
-    now = {"lr": 0.1, "weight_decay": 0.3, "betas": [0.8, 0.99]}
+    then = {"lr": 0.2, "weight_decay": 0.1, "eps": 1e-8}
+    now = {"lr": 0.1, "weight_decay": 0.3, "eps": 1e-6}
     optimizer = torch.optim.AdamW(groups(0.2), **then)
     schedule = PolynomialLRWarmup(optimizer, warmup_iters=2, total_iters=10)
     twin = torch.optim.AdamW(groups(0.1), **now)
@@ -37,8 +37,8 @@ def test_rates_change_by_a_factor_and_other_options_where_they_are_that_value():
         if step >= 4:
             for one, other in zip(optimizer.param_groups, twin.param_groups, strict=True):
                 assert one["lr"] == pytest.approx(other["lr"])
-                assert {name: one[name] for name in ("weight_decay", "betas")} == {
-                    name: other[name] for name in ("weight_decay", "betas")
+                assert {name: one[name] for name in ("weight_decay", "eps")} == {
+                    name: other[name] for name in ("weight_decay", "eps")
                 }
         for pair in ((optimizer, schedule), (twin, expected)):
             for part in pair:

@@ -93,7 +93,7 @@ def test_patience_counts_trials_without_a_better_value(study, watched):
     halt, _ = watched(patience=3)
     for value in (0.5, 0.6, 0.1, 0.6, None):
         ended(study, value, error=None if value else "broken")
-        halt.trial_ended()
+        halt.trial_ended(len(study.trials) - 1)
         assert bool(halt.reason) == (value is None)
     assert halt.reason == "3 trials in a row brought no better value"
 
@@ -102,10 +102,10 @@ def test_a_study_whose_trials_all_fail_alike_ends(study, watched):
     halt, _ = watched()
     for step in (17, 23):
         ended(study, error=f"the loss is nan after step {step}")
-        halt.trial_ended()
+        halt.trial_ended(len(study.trials) - 1)
     assert not halt.reason
     ended(study, error="the loss is nan after step 99")
-    halt.trial_ended()
+    halt.trial_ended(len(study.trials) - 1)
     assert halt.is_fault
     assert "all 3 trials so far failed alike: the loss is nan after step" in halt.reason
     assert "trials/0000/log.txt" in halt.reason
@@ -117,7 +117,7 @@ def test_one_that_ended_otherwise_shows_that_the_study_is_sound(study, watched, 
     ended(study, **other)
     for _ in range(4):
         ended(study, error="the same")
-        halt.trial_ended()
+        halt.trial_ended(len(study.trials) - 1)
     assert not halt.reason
 
 

@@ -7,11 +7,12 @@ from rich.console import Console
 
 from otter_ray.report.rows import read_rows
 from otter_ray.tune.cluster import cluster as cluster_of
+from otter_ray.tune.driver import run_trainable
 from otter_ray.tune.dry_run import plan_for
 from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.limits import Limits
-from otter_ray.tune.run import Search, run_trainable
+from otter_ray.tune.run import Search
 
 TRIALS = 6
 

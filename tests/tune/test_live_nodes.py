@@ -14,11 +14,12 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from otter_ray.tune.cluster import living
+from otter_ray.tune.driver import run_trainable
 from otter_ray.tune.dry_run import plan_for
 from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder
 from otter_ray.tune.plan import Node
-from otter_ray.tune.run import Search, run_trainable
+from otter_ray.tune.run import Search
 from otter_ray.tune.session import ray_session
 
 SMALL = {"num_cpus": 1, "object_store_memory": 10**8}

@@ -12,11 +12,12 @@ from otter_ray.config.space import Space
 from otter_ray.report.rows import read_rows
 from otter_ray.tune.cluster import cluster as cluster_of
 from otter_ray.tune.distributions import searched_together
+from otter_ray.tune.driver import run_trainable
 from otter_ray.tune.dry_run import plan_for, within_grid
 from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.limits import Limits
-from otter_ray.tune.run import Search, run_trainable
+from otter_ray.tune.run import Search
 
 
 def trainable():
