@@ -5,6 +5,7 @@ from threading import Event
 import pytest
 import torch
 
+from otter_ray.train.callbacks import reports_so_far
 from otter_ray.train.retune import retune
 from otter_ray.train.run import run_training
 from otter_ray.train.schedules import PolynomialLRWarmup
@@ -84,3 +85,15 @@ def test_a_run_with_a_schedule_begins_and_ends_with_its_rates(tiny_config, tmp_p
     assert run("within", config, 3, last) == {0.004}
     assert run("without", plain.with_values({LR: 0.008})) == {0.008}
     assert [curves["without"][epoch] == curves["whole"][epoch] for epoch in (1, 2)] == [True, True]
+
+
+def test_what_another_run_reported_is_not_this_ones(tiny_run, tiny_config, tmp_path):
+    """Even where this one was killed between its first best.ckpt and its first last.ckpt."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/best.ckpt").touch()
+    epochs = tiny_config.trainer.max_epochs
+    longer = tiny_config.with_values({"trainer.max_epochs": epochs + 1})
+    donor = tiny_run.folder / "checkpoints/last.ckpt"
+    run_training(longer, tmp_path, lambda epoch: None, cpus=1, standalone=False, checkpoint=donor)
+    assert [epoch.epoch for epoch in reports_so_far(tmp_path / "checkpoints/last.ckpt")] == [epochs + 1]
+    assert (tmp_path / "checkpoints/best.ckpt").stat().st_size

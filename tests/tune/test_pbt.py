@@ -11,9 +11,11 @@ from test_searcher import METRIC, Driver
 
 from otter_ray.config import StudyOptions, find_space, load_config, load_space
 from otter_ray.train.run import run_training
+from otter_ray.tune.changes import _carried
 from otter_ray.tune.endings import ended
 from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.keys import EPOCH, INSTEAD_OF, ORIGIN, TRIAL
+from otter_ray.tune.room import unwanted_origins
 from otter_ray.tune.sampler import build_sampler
 
 LR = "optimizer.options.lr"
@@ -127,6 +129,48 @@ def test_a_copy_is_queued_once(driver):
     assert [trial.config["number"] for trial in trials] == [0, 1, 2]
     assert again.scheduler.on_trial_result(None, trials[2], result) == "STOP"
     assert [trial.state for trial in again.bridge.study.trials].count(TrialState.WAITING) == 1
+
+
+@pytest.fixture
+def queued(driver):
+    """A good trial's copy waits to take a bad one's place."""
+    base, good, bad = (driver.start() for _ in range(3))
+    for trial, value in ((base, 0.1), (good, 0.9)):
+        driver.scheduler.on_trial_result(None, trial, {EPOCH: 2, METRIC: value})
+    assert driver.scheduler.on_trial_result(None, bad, {EPOCH: 2, METRIC: 0.0}) == "STOP"
+    return driver
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_under_another_config_a_copy_is_trained_from_its_own_start(queued, has_begun):
+    if has_begun:
+        while ORIGIN not in queued.start().config:
+            pass
+    copy = queued.bridge.study.get_trials()[3]
+    values = copy.user_attrs["values"]
+    carried = _carried(copy, queued.bridge.config, queued.bridge.space, "config.1.yaml")
+    assert (carried.state, carried.intermediate_values) == (TrialState.WAITING, {})
+    assert not {ORIGIN, "values"} & carried.user_attrs.keys()
+    assert carried.system_attrs["fixed_params"][LR] == values[LR]
+
+
+def test_a_trial_of_an_earlier_config_is_copied_no_more(queued):
+    study, population = queued.bridge.study, queued.scheduler.population
+    assert population.better(9, 2, 0.0) == [1, 0]
+    study._storage.set_trial_user_attr(study.trials[1]._trial_id, "config", "config.1.yaml")
+    assert population.better(9, 2, 0.0) == [0]
+
+
+def test_the_checkpoint_that_a_copy_begins_at_stays(queued):
+    study, options = queued.bridge.study, queued.bridge.space.study
+    options = options.model_copy(update={"num_trials": 1})  # of an epoch only the best is wanted
+    queued.bridge.record("ray-1", {EPOCH: 4, METRIC: 0.9})
+    study.add_trial(
+        optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values={2: 1.0}, user_attrs={})
+    )
+    names = {*unwanted_origins(study, options)}
+    assert "trials/0001/checkpoints/epoch-0002.ckpt" not in names
+    assert "trials/0000/checkpoints/epoch-0002.ckpt" in names
 
 
 def test_only_checkpoints_that_are_there_are_copied(driver):
