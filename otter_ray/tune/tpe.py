@@ -64,10 +64,11 @@ class TPE(TPESampler):
 
 def _shown(study: optuna.Study) -> optuna.Study:
     # With several objectives Optuna has no place for a trial that was stopped.
-    return study if len(study.directions) > 1 else View(study, partial(_looked_at, mode_of(study)))
+    return study if len(study.directions) > 1 else View(study, partial(looked_at, mode_of(study)))
 
 
-def _looked_at(mode: str, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+def looked_at(mode: str, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials of a study that a draw looks at, in their order, those that run as they are to count."""
     if len(trials) <= LOOKS_AT:
         return [*map(_as_shown, trials)]
     newest = len(trials) - LOOKS_AT + BEST

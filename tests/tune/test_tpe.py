@@ -5,7 +5,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from otter_ray.tune.tpe import TPE
+from otter_ray.tune.tpe import BEST, LOOKS_AT, TPE, looked_at
 
 SPACE = {"x": FloatDistribution(0, 1)}
 GOOD = 0.8  # where all that is good lies
@@ -59,3 +59,30 @@ def test_with_several_objectives_a_trial_that_runs_is_not_shown_as_stopped():
     running = study.ask(SPACE)
     study._storage.set_trial_intermediate_value(running._trial_id, 1, 0.9)
     assert 0 <= study.ask(SPACE).params["x"] <= 1
+
+
+def test_told_what_is_drawn_together_it_draws_the_same():
+    together = {"y": FloatDistribution(1, 2), "x": FloatDistribution(0, 1)}
+
+    def draws(sampler):
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for _ in range(30):
+            trial = study.ask(together)
+            study.tell(trial, trial.params["x"] - trial.params["y"])
+        return [trial.params for trial in study.trials]
+
+    assert draws(TPE(together, seed=0)) == draws(TPE(seed=0))
+
+
+def test_of_a_long_study_it_looks_at_the_best_and_the_newest():
+    trials = [
+        create_trial(state=TrialState.COMPLETE, value=float(value), params={}, distributions={})
+        for value in [*range(500, 0, -1), *[0] * LOOKS_AT]
+    ]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    seen = [trial.number for trial in looked_at("max", trials)]
+    assert seen == [*range(BEST), *range(len(trials) - LOOKS_AT + BEST, len(trials))]
+    assert len(seen) == LOOKS_AT
+    assert looked_at("min", trials)[0].number == 500
+    assert looked_at("max", trials[:LOOKS_AT]) == trials[:LOOKS_AT]
