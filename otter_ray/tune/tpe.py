@@ -17,7 +17,7 @@ from otter_ray.report.rows import mode_of
 from otter_ray.tune.stateless import Searched
 from otter_ray.tune.view import View
 
-LOOKS_AT = 1000
+LOOKS_AT = 500
 BEST = 100  # of them; Optuna takes 25 for good ones, and the rest for bad ones
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Container
 
 import optuna
@@ -9,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class View(optuna.Study):
-    """A study with other trials than it has; asking for states looks at the trials that it shows.
+    """A study with other trials than it has, for one draw: it looks once, and shows what there was then.
 
     Args:
         see: gives the trials to show for all that there are.
@@ -18,6 +19,7 @@ class View(optuna.Study):
     def __init__(self, study: optuna.Study, see: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> None:
         self.__dict__.update(study.__dict__)
         self._see = see
+        self._shown: list[FrozenTrial] | None = None
 
     def _get_trials(
         self,
@@ -25,5 +27,7 @@ class View(optuna.Study):
         states: Container[TrialState] | None = None,
         use_cache: bool = False,
     ) -> list[FrozenTrial]:
-        shown = self._see(super()._get_trials(deepcopy, None, use_cache))
-        return [trial for trial in shown if states is None or trial.state in states]
+        if self._shown is None:
+            self._shown = self._see(super()._get_trials(False, None, use_cache))
+        found = [trial for trial in self._shown if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found

@@ -77,12 +77,12 @@ def test_told_what_is_drawn_together_it_draws_the_same():
 def test_of_a_long_study_it_looks_at_the_best_and_the_newest():
     trials = [
         create_trial(state=TrialState.COMPLETE, value=float(value), params={}, distributions={})
-        for value in [*range(500, 0, -1), *[0] * LOOKS_AT]
+        for value in [*range(300, 0, -1), *[0] * LOOKS_AT]
     ]
     for number, trial in enumerate(trials):
         trial.number = number
     seen = [trial.number for trial in looked_at("max", trials)]
     assert seen == [*range(BEST), *range(len(trials) - LOOKS_AT + BEST, len(trials))]
     assert len(seen) == LOOKS_AT
-    assert looked_at("min", trials)[0].number == 500
+    assert looked_at("min", trials)[0].number == 300
     assert looked_at("max", trials[:LOOKS_AT]) == trials[:LOOKS_AT]
