@@ -82,7 +82,7 @@ class PairROC:
         fpr = np.cumsum(self.negatives) / self.num_negatives
         tpr = np.cumsum(self.positives) / self.num_positives
         within = fpr <= limit
-        heights, edges = [0.0, *tpr[within]], [0.0, *fpr[within], limit]
+        heights, edges = np.append(0.0, tpr[within]), np.concatenate([[0.0], fpr[within], [limit]])
         return float(np.dot(heights, np.diff(edges)) / limit)
 
     def table(self) -> list[tuple[float, float, float]]:
@@ -142,7 +142,8 @@ def _block_keys(features: Tensor, labels: Tensor, start: int, rows: int) -> Tens
 
 def _count(keys: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Distinct keys, ascending, and how often each occurs."""
-    ordered = torch.sort(keys).values.cpu().numpy()
+    # Numpy's sort of integers is three times as fast as torch's on a CPU.
+    ordered = np.sort(keys.numpy()) if keys.is_cpu else torch.sort(keys).values.cpu().numpy()
     starts = _run_starts(ordered)
     return ordered[starts], np.diff(np.append(starts, len(ordered)))
 

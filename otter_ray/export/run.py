@@ -21,13 +21,13 @@ from otter_ray.export.onnx_file import add_metadata, example_inputs, onnx_sectio
 from otter_ray.figures import Interval
 from otter_ray.files import exports_in, written_whole
 from otter_ray.train.builders import (
-    available_cpus,
     build_dataloader,
     build_test,
     build_valid,
     load_model_from_config,
 )
 from otter_ray.train.callbacks import BEST
+from otter_ray.train.cpus import available_cpus
 from otter_ray.train.record import model_figures
 
 PACKAGES = ("lightning", "onnx", "onnxruntime", "otter_ray", "timm", "torch")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.restore import load_weights
 from otter_ray.train.retune import Retune
 
-CGROUP = Path("/sys/fs/cgroup/cpu.max")  # "QUOTA PERIOD" or "max PERIOD", in microseconds
 WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "timeout", "multiprocessing_context")
 
 
@@ -243,17 +240,3 @@ def with_classes(config: Config, count: int) -> Config:
     if config.model.loss.arguments.get("num_classes") != -1:
         return config
     return config.with_values({"model.loss.num_classes": count})
-
-
-def available_cpus() -> int:
-    """CPUs that this process may run on: by its affinity, and by its container's quota."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(cpus, _quota(CGROUP))))
-
-
-def _quota(file: Path) -> float:
-    """CPUs that a cgroup (version 2) may use at once; infinite without a limit."""
-    if not file.is_file():
-        return math.inf
-    microseconds, period = file.read_text().split()
-    return math.inf if microseconds == "max" else int(microseconds) / int(period)

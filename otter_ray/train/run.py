@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 from otter_ray.config import Config, to_yaml
 from otter_ray.errors import ConfigError, DataError, TrainingError
 from otter_ray.train.builders import (
-    available_cpus,
     build_dataloader,
     build_datasets,
     build_model,
@@ -23,6 +22,7 @@ from otter_ray.train.builders import (
     fill_classes,
 )
 from otter_ray.train.callbacks import BEST, Reporter
+from otter_ray.train.cpus import available_cpus
 from otter_ray.train.distributed import ranks
 from otter_ray.train.quiet import quiet
 from otter_ray.train.record import write_environment, write_figures

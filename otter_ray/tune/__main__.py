@@ -189,19 +189,28 @@ def _dry_run(config: Config, space: Space, samples: int, address: str | None) ->
 def _study(
     config: Config, space: Space, choice: Choice, address: str | None, limits: Limits, exports: Exports
 ) -> int:
-    from otter_ray.tune import run
-    from otter_ray.tune.check import check_study, local_node, with_steady_scheduler
-    from otter_ray.tune.cluster import autoscaler_config, cluster
-    from otter_ray.tune.dry_run import plan_for, within_grid
-    from otter_ray.tune.folder import sole_driver
-    from otter_ray.tune.phases import Phases
-    from otter_ray.tune.plan import gpus_of
-    from otter_ray.tune.probe import check_nodes
-    from otter_ray.tune.session import ray_session
+    from otter_ray.tune.session import imports_at_once, ray_session
 
     console = plain_console()
     with ExitStack() as stack:
-        dashboard = stack.enter_context(ray_session(address, config.project)) if address else None
+
+        @cache
+        def dashboard() -> str | None:
+            ahead = imports_at_once(space.study, config.trainer.accelerator)
+            return stack.enter_context(ray_session(address, config.project, ahead))
+
+        if address or not choice.resume:
+            # What follows imports as much as the slots do: both at the same time.
+            dashboard()
+        from otter_ray.tune import run
+        from otter_ray.tune.check import check_study, local_node, with_steady_scheduler
+        from otter_ray.tune.cluster import autoscaler_config, cluster
+        from otter_ray.tune.dry_run import plan_for, within_grid
+        from otter_ray.tune.folder import sole_driver
+        from otter_ray.tune.phases import Phases
+        from otter_ray.tune.plan import gpus_of
+        from otter_ray.tune.probe import check_nodes
+
         autoscaler = autoscaler_config() if address else None
         nodes, growth = cluster(autoscaler) if address else ([local_node()], [])
         space = with_steady_scheduler(space, config)
@@ -229,7 +238,7 @@ def _study(
 
         @cache
         def connect() -> None:
-            if shown := dashboard if address else stack.enter_context(ray_session(None)):
+            if shown := dashboard():
                 console.print(f"dashboard: {shown}")
 
         halt, finals = Phases(console, connect, autoscaler, limits).run(search)

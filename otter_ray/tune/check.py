@@ -13,9 +13,9 @@ from otter_ray.config import FIGURES, Config, Space
 from otter_ray.config.paths import overlap
 from otter_ray.config.study import SamplerName
 from otter_ray.errors import ConfigError, Problem, did_you_mean
-from otter_ray.train.builders import available_cpus
 from otter_ray.train.check import ACCELERATORS_WITH_GPU, Checker, metric_problem, unlogged
 from otter_ray.train.components import find_class
+from otter_ray.train.cpus import available_cpus
 from otter_ray.tune.distributions import searched_together
 from otter_ray.tune.plan import Node
 from otter_ray.tune.sampler import build_sampler, option_problems

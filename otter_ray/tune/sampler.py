@@ -19,7 +19,7 @@ from otter_ray.config import Space, StudyOptions
 from otter_ray.config.rules import shown
 from otter_ray.errors import Problem, StudyError, did_you_mean
 from otter_ray.tune.stateless import GP, NSGAII, QMC, CmaEs, Grid, Searched
-from otter_ray.tune.tpe import TPE
+from otter_ray.tune.tpe import TPE, LookedAt
 
 # In place of Optuna's, which keep something from draw to draw, or lose parameters on the way.
 TOGETHER: dict[str, Callable[..., BaseSampler]] = {
@@ -93,7 +93,7 @@ def build_sampler(options: StudyOptions, seed: int, searched: Searched | None = 
     seed = chosen.pop("seed", seed)
     cls: Callable[..., BaseSampler] = getattr(optuna.samplers, name)
     if name == "TPESampler":
-        cls = partial(TPE, searched)
+        cls = partial(TPE, searched, LookedAt())
     if name in TOGETHER | NUMBERED:
         assert searched is not None
         cls = partial((TOGETHER | NUMBERED)[name], searched)

@@ -24,6 +24,7 @@ from otter_ray.report.rows import CURVE, read_trial
 from otter_ray.tune.endings import counts, ended, kind_of, tell_end
 from otter_ray.tune.figures import FigureBook, in_vain, is_admitted
 from otter_ray.tune.halt import Halt
+from otter_ray.tune.journal import together
 from otter_ray.tune.keys import (
     BASE,
     EPOCH,
@@ -82,7 +83,8 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         if self.limit is not None and len(self._running) >= self.limit():
             return None
         try:
-            drawn = self._drawn()
+            with together(self.study):
+                drawn = self._drawn()
         except OSError as exc:
             self._not_written(exc)
             return Searcher.FINISHED
@@ -160,13 +162,14 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
             name.removeprefix(METRICS): value for name, value in result.items() if name.startswith(METRICS)
         }
         try:
-            running.trial.set_user_attr(CURVE + str(epoch), {EPOCH: epoch, **metrics})
-            if is_pruned or running.trial.user_attrs.get(STOPPED) == epoch:
-                # A driver that died between this line and the next may have decided otherwise.
-                running.trial.set_user_attr(STOPPED, epoch if is_pruned else None)
-            # Trial.report refuses a study with several objectives, and does nothing else than this.
-            value = float(result[self.metric])
-            self.study._storage.set_trial_intermediate_value(running.trial._trial_id, epoch, value)
+            with together(self.study):
+                running.trial.set_user_attr(CURVE + str(epoch), {EPOCH: epoch, **metrics})
+                if is_pruned or running.trial.user_attrs.get(STOPPED) == epoch:
+                    # A driver that died between this line and the next may have decided otherwise.
+                    running.trial.set_user_attr(STOPPED, epoch if is_pruned else None)
+                # Trial.report refuses a study with several objectives, and does nothing else than this.
+                value = float(result[self.metric])
+                self.study._storage.set_trial_intermediate_value(running.trial._trial_id, epoch, value)
         except OSError as exc:
             # Without that epoch the trial has not ended, whatever was decided on it.
             self.break_off(trial_id)
@@ -240,12 +243,13 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         if running.is_broken_off or not (error or result.get("done")):
             return
         try:
-            for fact in ("seconds", "host"):
-                if fact in result:
-                    trial.set_user_attr(fact, result[fact])
-            if failure := _failure(running, result, error):
-                trial.set_user_attr(ERROR, failure)
-            self._tell_end(trial, is_done=True)
+            with together(self.study):
+                for fact in ("seconds", "host"):
+                    if fact in result:
+                        trial.set_user_attr(fact, result[fact])
+                if failure := _failure(running, result, error):
+                    trial.set_user_attr(ERROR, failure)
+                self._tell_end(trial, is_done=True)
         except OSError as exc:
             self._not_written(exc)
 

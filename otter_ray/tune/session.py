@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from otter_ray.config import StudyOptions
 from otter_ray.errors import StudyError
-from otter_ray.train.builders import available_cpus
+from otter_ray.train.cpus import available_cpus
 from otter_ray.tune.auth import MODE, agree_on_token
 from otter_ray.tune.job import code_of
 
@@ -38,15 +40,21 @@ SLOT_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
+# What a trial imports. None of it asks the GPU's driver, which would settle what the process sees.
+SLOT_IMPORTS = ("otter_ray.tune.trial", "otter_ray.train.run", "ray.tune", "ray.train.torch")
 CACHE = "OTTER_RAY_CACHE"
+NVIDIA = Path("/proc/driver/nvidia/gpus")
 TOKEN = Path.home() / ".ray" / "auth_token"
 
 
 @contextmanager
-def ray_session(address: str | None, project: str | None = None) -> Iterator[str | None]:
+def ray_session(address: str | None, project: str | None = None, ahead: int = 0) -> Iterator[str | None]:
     """Connects to a Ray, or starts one of this machine's own; gives the dashboard's address, if any.
 
     The project's code travels to the nodes of a Ray that runs already.
+
+    Args:
+        ahead: processes of a Ray of our own that begin at once to import what a trial needs.
 
     Raises:
         StudyError: there is no Ray at the address, or it wants another token.
@@ -62,6 +70,8 @@ def ray_session(address: str | None, project: str | None = None) -> Iterator[str
         # of a Ray of our own inherit the environment; a runtime_env would only slow their start.
         options |= {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
         options["num_cpus"] = available_cpus()
+        if ahead:
+            options["_system_config"] = _importing(ahead, project)
     else:
         found = _found(address)
         agree_on_token(found)
@@ -78,6 +88,26 @@ def ray_session(address: str | None, project: str | None = None) -> Iterator[str
         yield _dashboard(context.dashboard_url)
     finally:
         ray.shutdown()
+
+
+def imports_at_once(options: StudyOptions, accelerator: str) -> int:
+    """Worker processes that this machine's first trials will want; guessed, before torch can be asked."""
+    wanted = options.resources
+    workers = available_cpus() / wanted.cpus_per_worker
+    share = 1.0 if wanted.gpus_per_worker is None else wanted.gpus_per_worker
+    if accelerator != "cpu" and share and (gpus := len(list(NVIDIA.glob("*")))):
+        workers = min(workers, gpus / share)
+    return min(options.num_trials, int(workers / wanted.workers_per_trial)) * wanted.workers_per_trial
+
+
+def _importing(processes: int, project: str | None) -> dict[str, Any]:
+    """Ray's settings for so many worker processes, each of which imports before it takes work.
+
+    Ray would start one for each CPU. Those that a limit on starts keeps back are not started later.
+    """
+    own = f"otter_ray.{project}"
+    modules = [*SLOT_IMPORTS, *([own] if project and find_spec(own) else [])]
+    return {"preload_python_modules": modules, "worker_maximum_startup_concurrency": processes}
 
 
 def _dashboard(url: str | None) -> str | None:

@@ -34,48 +34,64 @@ class TPE(TPESampler):
 
     Args:
         searched: what is drawn together. Optuna finds it by going through all trials.
+        looked_at: of the study; for one that is drawn from once it need not be given.
         options: Optuna's.
     """
 
-    def __init__(self, searched: Searched | None = None, **options: Any) -> None:
+    def __init__(
+        self, searched: Searched | None = None, looked_at: LookedAt | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.searched = searched
+        self.searched, self.looked_at = searched, looked_at or LookedAt()
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """As Optuna's."""
         if self.searched is None or self._group or not self._is_multivariate(study):
-            return super().infer_relative_search_space(_shown(study), trial)
+            return super().infer_relative_search_space(self._shown(study), trial)
         return dict(sorted(self.searched.items()))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """As Optuna's."""
-        return super().sample_relative(_shown(study), trial, search_space)
+        return super().sample_relative(self._shown(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """As Optuna's."""
-        return super().sample_independent(_shown(study), trial, param_name, param_distribution)
+        return super().sample_independent(self._shown(study), trial, param_name, param_distribution)
+
+    def _shown(self, study: optuna.Study) -> optuna.Study:
+        # With several objectives Optuna has no place for a trial that was stopped.
+        return study if len(study.directions) > 1 else View(study, partial(self.looked_at, mode_of(study)))
 
 
-def _shown(study: optuna.Study) -> optuna.Study:
-    # With several objectives Optuna has no place for a trial that was stopped.
-    return study if len(study.directions) > 1 else View(study, partial(looked_at, mode_of(study)))
+class LookedAt:
+    """The trials of one study that a draw looks at, in their order, those that run as they are to count.
 
+    It remembers the best of those that are not among the newest, which follow from the trials alone.
+    """
 
-def looked_at(mode: str, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials of a study that a draw looks at, in their order, those that run as they are to count."""
-    if len(trials) <= LOOKS_AT:
-        return [*map(_as_shown, trials)]
-    newest = len(trials) - LOOKS_AT + BEST
-    done = (trial for trial in trials[:newest] if trial.state == TrialState.COMPLETE)
-    sign = 1.0 if mode == "max" else -1.0
-    best = nlargest(BEST, done, key=lambda trial: sign * cast(float, trial.value))
-    return [*map(_as_shown, sorted(best, key=attrgetter("number")) + trials[newest:])]
+    def __init__(self) -> None:
+        self._passed, self._open = 0, [*range(0)]
+        self._best: list[FrozenTrial] = []
+
+    def __call__(self, mode: str, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Of all trials of the study, by number."""
+        if len(trials) <= LOOKS_AT:
+            return [*map(_as_shown, trials)]
+        newest = len(trials) - LOOKS_AT + BEST
+        passed = [trials[number] for number in (*self._open, *range(self._passed, newest))]
+        self._passed, self._open = newest, [t.number for t in passed if not t.state.is_finished()]
+        done = (trial for trial in passed if trial.state == TrialState.COMPLETE)
+        sign = 1.0 if mode == "max" else -1.0
+        self._best = nlargest(
+            BEST, (*self._best, *done), key=lambda t: (sign * cast(float, t.value), -t.number)
+        )
+        return [*map(_as_shown, sorted(self._best, key=attrgetter("number")) + trials[newest:])]
 
 
 def _as_shown(trial: FrozenTrial) -> FrozenTrial:

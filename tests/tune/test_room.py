@@ -180,6 +180,24 @@ def test_a_line_that_could_not_be_written_leaves_no_trace(folder, monkeypatch):
     assert json.loads(folder.journal.read_bytes().splitlines()[-1]) == {"worker_id": "x"}
 
 
+def test_lines_that_belong_together_wait_for_the_disk_once(folder, monkeypatch):
+    backend, waits, fsync = WholeLines(str(folder.journal)), [], os.fsync
+
+    def counted(number):
+        waits.append(number)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    with backend.together():
+        for name in "ab":
+            backend.append_logs([{"worker_id": name}])
+        assert folder.journal.read_bytes().endswith(b'{"worker_id":"a"}\n{"worker_id":"b"}\n')
+        assert not waits
+    assert len(waits) == 1
+    backend.append_logs([{"worker_id": "c"}])
+    assert len(waits) == 2
+
+
 def test_the_report_reads_while_a_line_is_being_written(folder):
     """Readers do not mend: who writes is alive."""
     folder.journal.write_bytes(folder.journal.read_bytes() + b'{"op')

@@ -1,11 +1,13 @@
 """Trials that run, in the eyes of the sampler."""
 
+import random
+
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from otter_ray.tune.tpe import BEST, LOOKS_AT, TPE, looked_at
+from otter_ray.tune.tpe import BEST, LOOKS_AT, TPE, LookedAt
 
 SPACE = {"x": FloatDistribution(0, 1)}
 GOOD = 0.8  # where all that is good lies
@@ -81,8 +83,25 @@ def test_of_a_long_study_it_looks_at_the_best_and_the_newest():
     ]
     for number, trial in enumerate(trials):
         trial.number = number
-    seen = [trial.number for trial in looked_at("max", trials)]
+    seen = [trial.number for trial in LookedAt()("max", trials)]
     assert seen == [*range(BEST), *range(len(trials) - LOOKS_AT + BEST, len(trials))]
     assert len(seen) == LOOKS_AT
-    assert looked_at("min", trials)[0].number == 300
-    assert looked_at("max", trials[:LOOKS_AT]) == trials[:LOOKS_AT]
+    assert LookedAt()("min", trials)[0].number == 300
+    assert LookedAt()("max", trials[:LOOKS_AT]) == trials[:LOOKS_AT]
+
+
+def test_who_has_looked_before_sees_what_a_new_driver_sees():
+    """Trials of the same value, and one that ends long after those around it, among them."""
+    draw = random.Random(0)
+    trials, looked_at = [], LookedAt()
+    for number in range(2 * LOOKS_AT):
+        trials.append(create_trial(state=TrialState.COMPLETE, value=draw.randrange(50) / 50))
+        trials[-1].number = number
+        if number == 7:
+            trials[7].state = TrialState.RUNNING
+        if number == LOOKS_AT + 300:
+            trials[7] = create_trial(state=TrialState.COMPLETE, value=2.0)
+            trials[7].number = 7
+        if number % 100 == 0:
+            assert looked_at("max", trials) == LookedAt()("max", trials)
+    assert trials[7] in looked_at("max", trials)

@@ -1,0 +1,109 @@
+"""Images a second of a whole trial against a bare PyTorch loop over the same model with no data to load.
+
+    python benchmarks/step.py [CONFIG] [--set KEY=VALUE ...] [--device cpu|cuda] [--json FILE]
+
+The bare loop: forward, loss, backward, clip, step, on one batch that lies where the model is, in the memory
+format and the precision of the trial, with the same number of threads. The trial: everything that one does
+after its start, with data, augmentation, logging, validation and checkpoints. A second trial without
+validation and one whose data set gives the same picture again and again show what takes the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import lightning as L
+import torch
+from results import keep
+
+from otter_ray.config import Config, load_config
+from otter_ray.train.builders import build_datasets, build_model, fill_classes, with_classes
+from otter_ray.train.cpus import available_cpus
+from otter_ray.train.run import run_training
+
+BARE_SECONDS = 5.0
+
+
+def bare(config: Config, device: str, classes: int) -> float:
+    """Images a second of the loop that one would write by hand."""
+    model = build_model(with_classes(config, classes)).to(device).train()
+    options = {name: value for name, value in config.optimizer.options.items()}
+    optimizer = getattr(torch.optim, config.optimizer.name)(model.parameters(), **options)
+    size, batch = config.common.image_size, config.common.batch_size
+    images = torch.rand(batch, 3, *size, device=device).to(memory_format=torch.channels_last)
+    labels = torch.randint(classes, (batch,), device=device)
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(config.trainer.precision))
+
+    def step() -> None:
+        with torch.autocast(device, dtype=half or torch.bfloat16, enabled=half is not None):
+            loss = model.loss(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.trainer.gradient_clip_val or 1e9)
+        optimizer.step()
+
+    for _ in range(5):
+        step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    begun, steps = time.perf_counter(), 0
+    while time.perf_counter() - begun < BARE_SECONDS:
+        step()
+        steps += 1
+        if device == "cuda" and steps % 20 == 0:
+            torch.cuda.synchronize()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return steps * batch / (time.perf_counter() - begun)
+
+
+def trial(config: Config, images: int) -> float:
+    """Images a second from the second epoch's beginning to the last one's end."""
+    marks: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        run_training(config, Path(folder), lambda _: marks.append(time.perf_counter()), standalone=False)
+    return images * (len(marks) - 1) / (marks[-1] - marks[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("config", nargs="?", default="demo")
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--json", help="where the figures go, too")
+    arguments = parser.parse_args()
+    config = load_config(arguments.config, arguments.sets)
+    config = config.with_values(
+        {
+            "trainer.max_epochs": arguments.epochs,
+            "trainer.accelerator": {"cuda": "gpu"}.get(arguments.device, "cpu"),
+        }
+    )
+    torch.set_num_threads(available_cpus())
+    train, _ = build_datasets(config)
+    classes = fill_classes(config, train).model.loss.arguments["num_classes"]
+    items = len(train) // config.common.batch_size * config.common.batch_size
+    runs: dict[str, list[float]] = {"bare loop": [], "trial": []}
+    for _ in range(arguments.repetitions):
+        L.seed_everything(0, verbose=False)
+        runs["bare loop"].append(bare(config, arguments.device, classes))
+        runs["trial"].append(trial(config, items))
+    figures: dict[str, Any] = {"config": config.name, "device": arguments.device, "sets": arguments.sets}
+    figures["images_per_s"] = {
+        way: {"median": median(v), "spread": [min(v), max(v)]} for way, v in runs.items()
+    }
+    figures["ratio"] = median(t / b for t, b in zip(runs["trial"], runs["bare loop"], strict=True))
+    print(json.dumps(figures, indent=1))
+    keep(arguments.json, "step", figures)
+
+
+if __name__ == "__main__":
+    main()
