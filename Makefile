@@ -12,7 +12,7 @@ endif
 # Without bytecode every worker compiles torch, ray and timm again: 21 s of imports instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test chaos check bench pins clean
+.PHONY: setup demo test chaos check bench docs pins clean
 
 setup: $(VENV)/.ready
 
@@ -30,11 +30,16 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/check.py
 
 bench: setup
 	$(BIN)/python benchmarks/study_overhead.py
 	$(BIN)/python benchmarks/partial_fc.py
 	$(BIN)/python benchmarks/nodes.py
+
+# The references of config and search space, from the schema. `make check` tells when they are stale.
+docs: setup
+	$(BIN)/python docs/reference.py
 
 # Take the newest versions that fit pyproject.toml. The file names no package index.
 pins: $(UV_DEP)

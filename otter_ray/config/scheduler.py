@@ -34,7 +34,7 @@ class Hyperband(ASHA):
     """
 
     reduction_factor: Annotated[int, Field(ge=2), Rule("a whole number >= 2")] = 3
-    brackets: Annotated[int, Field(ge=1, le=20), Rule("a whole number from 1 to 20")] = 3
+    brackets: Annotated[int, Field(ge=1, le=20), Rule("a whole number from 1 to 20")] = 3  # ASHAs
 
     def first_rungs(self) -> list[int]:
         """Epochs after which each bracket begins to stop trials."""

@@ -63,8 +63,8 @@ class Common(Section):
     restore_all_states: Flag = False  # the optimizer's state too, not only the weights
     preview: Flag | None = None  # pictures after each validation; absent: in a lone run, not in a study
     preview_batch: Count = 1000  # steps between two pictures of a training batch
-    use_imagenet: Flag = False
-    use_clip: Flag = False
+    use_imagenet: Flag = False  # its images are classes, too
+    use_clip: Flag = False  # the embeddings of clean images follow a teacher's
     seed: Index = 0  # of weights, sampling and the search; a data set has a `seed` option of its own
 
 
@@ -83,12 +83,12 @@ class Trainer(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    max_epochs: Count
+    max_epochs: Count  # of a trial that nobody stops
     precision: Precision | None = None
     val_check_interval: NotNegative | None = None  # epochs when a fraction, steps when whole
-    gradient_clip_val: NotNegative | None = None
+    gradient_clip_val: NotNegative | None = None  # of the gradient's norm
     accumulate_grad_batches: Count = 1
-    accelerator: Text = "auto"
+    accelerator: Text = "auto"  # auto, cpu, gpu, ...
     devices: Devices = "auto"
 
 

@@ -43,13 +43,13 @@ class _Entry(Section):
     """One parameter as it is written."""
 
     type: Annotated[Kind, Rule("float, int or categorical")]
-    low: Number | None = None
-    high: Number | None = None
-    step: Number | None = None
-    log: Flag = False
-    choices: Choices | None = None
-    sets: Names | None = None
-    when: dict[str, Condition] = Field(default_factory=dict)
+    low: Number | None = None  # of a number, included
+    high: Number | None = None  # of a number, included
+    step: Number | None = None  # of a number, from `low`; not with `log`
+    log: Flag = False  # of a number: drawn evenly in its logarithm
+    choices: Choices | None = None  # of a categorical
+    sets: Names | None = None  # config keys that take the value; absent: the key itself
+    when: dict[str, Condition] = Field(default_factory=dict)  # key: value, or values, that it must have
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ NotNegative = Annotated[int, Field(ge=0), Rule("a whole number >= 0")]
 class Resources(Section):
     """What one trial occupies."""
 
-    workers_per_trial: Count = 1
-    cpus_per_worker: Positive = 1
+    workers_per_trial: Count = 1  # processes that train it together (DDP)
+    cpus_per_worker: Positive = 1  # for its training and its loader's processes together
     gpus_per_worker: GpuShare | None = None  # 0.5: two trials share a GPU; null: 1, where there are GPUs
 
 
@@ -77,13 +77,14 @@ class Finalists(Section):
 class StudyOptions(Section):
     """The whole section; every key has a default."""
 
-    metric: Name = "valid_fpr@4"
-    mode: Mode = "max"
+    metric: Name = "valid_fpr@4"  # that the winner is best in, as the model logs it after validation
+    mode: Mode = "max"  # which of its values are good
     objectives: dict[str, Mode] = Field(default_factory=dict)  # beside the metric: {figure or logged: mode}
+    # On figures of the model, known before a training: "macs <= 50e6".
     constraints: list[Annotated[Text, AfterValidator(_constraint)]] = Field(default_factory=list)
-    num_trials: Count = 32
-    sampler: Sampler = Field(default_factory=Sampler)
-    scheduler: Scheduler = Field(default_factory=Scheduler)
+    num_trials: Count = 32  # the base config's among them
+    sampler: Sampler = Field(default_factory=Sampler)  # what proposes
+    scheduler: Scheduler = Field(default_factory=Scheduler)  # what stops early
     retries: NotNegative = 3  # of a trial that failed or whose process died
     keep_best: Count = 5  # trials whose best checkpoint is kept
     resources: Resources = Field(default_factory=Resources)
