@@ -80,10 +80,10 @@ def main() -> None:
                 runs.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
         for way, runs in found.items():
             seconds = [run["seconds"] for run in runs]
-            rows.append(
-                {"embeddings": count, "way": way, "seconds": median(seconds), "spread": [min(seconds), max(seconds)],
-                 "peak_mb": max(run["peak_mb"] for run in runs), "value": runs[0]["value"]}
-            )  # fmt: skip
+            row = {"embeddings": count, "way": way, "seconds": median(seconds)}
+            row["spread"] = [min(seconds), max(seconds)]
+            row["peak_mb"] = max(run["peak_mb"] for run in runs)
+            rows.append({**row, "value": runs[0]["value"]})
             print(json.dumps(rows[-1]), flush=True)
     keep(arguments.json, "metric", rows)
 

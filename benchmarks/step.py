@@ -33,7 +33,7 @@ BARE_SECONDS = 5.0
 def bare(config: Config, device: str, classes: int) -> float:
     """Images a second of the loop that one would write by hand."""
     model = build_model(with_classes(config, classes)).to(device).train()
-    options = {name: value for name, value in config.optimizer.options.items()}
+    options = config.optimizer.options
     optimizer = getattr(torch.optim, config.optimizer.name)(model.parameters(), **options)
     size, batch = config.common.image_size, config.common.batch_size
     images = torch.rand(batch, 3, *size, device=device).to(memory_format=torch.channels_last)
