@@ -49,18 +49,19 @@ PEERS = {
 }
 SLOW = ("one_by_one", "ray_recipe")
 LIMIT_S = 2 * 3600
+LOG = "log.txt"
 FIGURES = ("search_s", "command_s", "search_of_bound", "command_of_bound", "of_ours", "of_ours_by_bound")
 Row = dict[str, Any]
 
 
-def run(command: list[str], log: Path | None = None) -> float:
-    """Seconds of a command. Raises CalledProcessError, TimeoutExpired."""
+def run(command: list[str], folder: Path | None = None) -> float:
+    """Seconds of a command, which is run in a folder and prints there. CalledProcessError, TimeoutExpired."""
     # Without bytecode every process compiles torch, ray and timm again.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    with (log or Path(os.devnull)).open("w") as output:
+    with (folder / LOG if folder else Path(os.devnull)).open("w") as out:
         started = time.perf_counter()
         subprocess.run(
-            command, check=True, stdout=output, stderr=output, env=environment, cwd=ROOT, timeout=LIMIT_S
+            command, check=True, stdout=out, stderr=out, env=environment, cwd=folder, timeout=LIMIT_S
         )
     return time.perf_counter() - started
 
@@ -85,11 +86,10 @@ def compete(name: str, job: Job, peers: str | None) -> Row:
             script, *rest = PEERS[name].format(job=file).split()
             command = [peers or sys.executable, str(ROOT / "benchmarks/peers" / script), *rest]
         load, started = os.getloadavg()[0], time.time()
-        log = Path(folder) / "log.txt"
         try:
-            seconds = run(command, log)
+            seconds = run(command, Path(folder))
         except subprocess.SubprocessError as exc:
-            raise SystemExit(f"{name}: {exc}\n{log.read_text()[-3000:]}") from exc
+            raise SystemExit(f"{name}: {exc}\n{(Path(folder) / LOG).read_text()[-3000:]}") from exc
         if name == "ours":
             ours.record(job)
         lines = job.epochs()
