@@ -48,7 +48,7 @@ PEERS = {
     "ray_recipe": "ray_recipe.py {job}",
 }
 SLOW = ("one_by_one", "ray_recipe")
-LIMIT_S = 2 * 3600
+LIMIT_S = 3600  # of one command
 LOG = "log.txt"
 FIGURES = ("search_s", "command_s", "search_of_bound", "command_of_bound", "of_ours", "of_ours_by_bound")
 Row = dict[str, Any]

@@ -5,6 +5,9 @@
 docs.ray.io, Ray Train's user guide "Hyperparameter Tuning with Ray Tune": run names that hold the trial's id,
 a TuneReportCallback, `max_concurrent_trials`, and driver functions that ask for a resource of their own, so
 that each CPU is left to a worker.
+
+Wants no other Ray on the machine: what takes the CPU back from a trial that ASHA stopped asks the local Ray,
+and where there are two the next trial waits for ever.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import ray.train
 import ray.train.torch
 import ray.tune
 from job import METRIC, Job
+from ray._private.services import find_gcs_addresses
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
@@ -45,6 +49,8 @@ def train_driver_fn(config: dict[str, Any]) -> None:
 
 
 def main(file: str) -> None:
+    if find_gcs_addresses():
+        sys.exit("another Ray runs on this machine: the recipe would wait for ever. Try again without it.")
     job = Job.load(file)
     ray.init(num_cpus=job.slots, resources={DRIVER: 1})
     storage = f"{job.folder}/ray"
