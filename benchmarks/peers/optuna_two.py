@@ -31,7 +31,7 @@ def launch(file: str) -> int:
     for values in job.trials:
         study.enqueue_trial(values)
     (Path(job.folder) / "queued").touch()
-    return max(worker.wait() for worker in workers)
+    return max(abs(worker.wait()) for worker in workers)
 
 
 def work(job: Job) -> None:
