@@ -3,8 +3,8 @@
     python benchmarks/export.py [CONFIG] [--set KEY=VALUE ...] [--json FILE]
 
 One epoch is trained for a checkpoint. Then the export runs in this process, which has imported everything,
-with a clock around each stage. What the metric costs by itself is told apart: the validation set is run through
-the file and the PyTorch model, and so is the test split.
+with a clock around each stage. What the metric costs by itself is told apart: the validation set is run
+through the file and the PyTorch model, and so is the test split.
 """
 
 from __future__ import annotations
