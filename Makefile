@@ -33,9 +33,7 @@ check: setup
 	$(BIN)/python docs/check.py
 
 bench: setup
-	$(BIN)/python benchmarks/study_overhead.py
-	$(BIN)/python benchmarks/partial_fc.py
-	$(BIN)/python benchmarks/nodes.py
+	$(BIN)/python benchmarks/run.py
 
 # The references of config and search space, from the schema. `make check` tells when they are stale.
 docs: setup

@@ -1,10 +1,11 @@
 """What the driver costs a trial: real searcher, scheduler, journal, progress lines, and nothing that trains.
 
-    python benchmarks/driver.py [--trials 10000]
+    python benchmarks/driver.py [--trials 10000] [--then 100000] [--json FILE]
 
 Slots are simulated: each asks for a trial, reports three epochs, and asks for the next. Each event takes the
 way that Ray Tune sends it: the scheduler, the searcher, then every callback of a study. Seconds are the
-driver's alone.
+driver's alone. What a trial costs after so many more is measured in a study that begins with them: they are
+written into its journal at once.
 """
 
 from __future__ import annotations
@@ -18,20 +19,28 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
+import optuna
+from optuna.trial import TrialState
 from ray.tune.experiment import Trial
+from results import keep
 from rich.console import Console
 
-from otter_ray.config import StudyOptions, load_config, load_space
+from otter_ray.config import Config, Space, StudyOptions, load_config, load_space
+from otter_ray.report.rows import CURVE
 from otter_ray.tune.distributions import searched_together
 from otter_ray.tune.driver import make_driver
 from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
+from otter_ray.tune.journal import together
+from otter_ray.tune.keys import EPOCH, STOPPED, VALUES
 from otter_ray.tune.plan import Node, make_plan
 from otter_ray.tune.run import Search
 
 EPOCHS, SLOTS = 3, 4
+NEAR = 200  # trials, after those that a study begins with
 METRIC = "valid_fpr@4"
 
 
@@ -46,8 +55,12 @@ class FakeTrial:
         self.last_result: dict[str, Any] = {}
 
 
-def drive(folder: Path, trials: int, sampler: str) -> Iterator[float]:
-    """Seconds of the driver for each trial, in the order in which they end."""
+def drive(folder: Path, trials: int, sampler: str, done: int = 0) -> Iterator[float]:
+    """Seconds of the driver for each trial, in the order in which they end.
+
+    Args:
+        done: of the trials, have ended before.
+    """
     config = load_config("demo").with_values({"trainer.max_epochs": EPOCHS})
     options = StudyOptions(num_trials=trials, sampler={"name": sampler}, scheduler={"name": "ASHA"})
     space = replace(load_space("demo"), study=options)
@@ -60,6 +73,8 @@ def drive(folder: Path, trials: int, sampler: str) -> Iterator[float]:
         lambda study: enqueue_first(study, config, space),
         searched_together(space, config),
     )
+    if done:
+        fill(study, space, config, done)
     search = Search(config, space, study_folder, study)
     plan = make_plan(options, [Node(SLOTS, 0)], [], accelerator="cpu", max_epochs=EPOCHS)
     driver = make_driver(search, plan, Console(file=io.StringIO(), width=120))
@@ -102,24 +117,54 @@ def drive(folder: Path, trials: int, sampler: str) -> Iterator[float]:
             running.append((trial, spent))
 
 
+def fill(study: optuna.Study, space: Space, config: Config, count: int) -> None:
+    """Finished trials of this space, half of them stopped after the first epoch."""
+    draw, sampler = random.Random(1), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    with together(study):
+        for number in range(count):
+            drawn = sampler.ask()
+            values = space.suggest(drawn, config)
+            epochs = 1 if number % 2 else EPOCHS
+            curve = {epoch: epoch / EPOCHS * draw.random() for epoch in range(1, epochs + 1)}
+            notes = {f"{CURVE}{epoch}": {EPOCH: epoch, METRIC: value} for epoch, value in curve.items()}
+            notes |= {VALUES: values, "seconds": 1.0, "host": "here"}
+            notes |= {STOPPED: 1} if epochs == 1 else {}
+            study.add_trial(
+                optuna.create_trial(
+                    state=TrialState.PRUNED if epochs == 1 else TrialState.COMPLETE,
+                    value=max(curve.values()),
+                    params=drawn.params,
+                    distributions=drawn.distributions,
+                    intermediate_values=curve,
+                    user_attrs=notes,
+                )
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--sampler", default="TPESampler")
+    parser.add_argument("--then", type=int, nargs="*", default=[], help="sizes of studies to begin in")
+    parser.add_argument("--json", help="where the figures go, too")
     arguments = parser.parse_args()
+    rows: list[dict[str, float]] = []
+
+    def told(count: int, near: list[float]) -> None:
+        rows.append({"trials": count, "ms_a_trial": 1000 * median(near), "mean_ms": 1000 * fmean(near)})
+        print(json.dumps(rows[-1]), flush=True)
+
     costs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for cost in drive(Path(folder), arguments.trials, arguments.sampler):
             costs.append(cost)
             count = len(costs)
             if str(count).strip("0") in ("1", "2", "5") and count >= 100:
-                near = costs[-max(20, count // 10) :]
-                print(
-                    json.dumps(
-                        {"trials": count, "ms_a_trial": round(1000 * sum(near) / len(near), 3),
-                         "seconds_so_far": round(sum(costs), 1)}
-                    ), flush=True,
-                )  # fmt: skip
+                told(count, costs[-max(20, count // 10) :])
+    for size in arguments.then:
+        with tempfile.TemporaryDirectory() as folder:
+            told(size, [*drive(Path(folder), size, arguments.sampler, size - NEAR)])
+    keep(arguments.json, "driver", {"sampler": arguments.sampler, "rows": rows})
 
 
 if __name__ == "__main__":

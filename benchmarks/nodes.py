@@ -1,6 +1,6 @@
 """The same study on 1, 2 and 4 nodes: how much of each slot that is added reaches the wall time.
 
-    python benchmarks/nodes.py [--trials 24] [--epoch 10]
+    python benchmarks/nodes.py [--trials 24] [--epoch 10] [--json FILE]
 
 Real Ray nodes of two slots each, on this machine; the searcher, the scheduler and the limit of a study.
 Trials sleep for four epochs: two cores cannot train on eight slots. Wall time is from the start of the search
@@ -20,6 +20,7 @@ from typing import Any
 
 import optuna
 from ray.cluster_utils import Cluster
+from results import keep
 from rich.console import Console
 
 from otter_ray.config import StudyOptions, load_config, load_space
@@ -78,8 +79,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--epoch", type=float, default=10, help="seconds that an epoch sleeps")
+    parser.add_argument("--json", help="where the figures go, too")
     arguments = parser.parse_args()
-    base = None
+    base, rows = None, []
     for nodes in (1, 2, 4):
         slots, wall = wall_time(nodes, arguments.trials, arguments.epoch)
         base = base or (slots, wall)
@@ -92,7 +94,9 @@ def main() -> None:
             "speedup": speedup,
             "of_ideal": speedup / ideal,
         }
+        rows.append(row)
         print(json.dumps({key: round(value, 3) for key, value in row.items()}), flush=True)
+    keep(arguments.json, "nodes", rows)
 
 
 if __name__ == "__main__":

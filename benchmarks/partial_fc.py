@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from results import keep
 from torch import Tensor
 
 from otter_ray.docclassifier import CosFace
@@ -61,7 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name, default in {"classes": 1_281_167, "dim": 256, "batch": 64, "steps": 3}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--way", choices=WAYS, help="one of them, in this process")
+    parser.add_argument("--json", help="where the figures go, too")
     options = parser.parse_args()
     if options.way:
         print(json.dumps(measure(options.way, options)))
@@ -69,14 +71,17 @@ def main() -> None:
     print(f"{options.classes:,} classes, {options.dim} dimensions, batch {options.batch}, float32, CPU")
     print(f"{'':16}{'s a step':>10}{'GB beyond':>12}{'time':>8}{'memory':>8}")
     base: dict[str, float] = {}
+    rows = []
     for way in WAYS:
         done = subprocess.run(
             [sys.executable, *sys.argv, "--way", way], capture_output=True, text=True, check=True
         )
         found = json.loads(done.stdout)
         base = base or found
+        rows.append({"way": way, **found})
         shares = [found[name] / base[name] for name in ("seconds", "gigabytes")]
         print(f"{way:16}{found['seconds']:10.3f}{found['gigabytes']:12.3f}{shares[0]:8.3f}{shares[1]:8.3f}")
+    keep(options.json, "partial_fc", rows)
 
 
 if __name__ == "__main__":
