@@ -8,12 +8,13 @@ be larger than memory, both while it is built and afterwards: its pages are the 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import mmap
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,8 @@ from otter_ray.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
-_FORMAT = 1  # raise it when the layout of the file changes
+_FORMAT = 2  # raise it when the layout of the file changes
+_STRETCH = 32 * 2**20  # bytes that are copied at once
 
 
 class Row(NamedTuple):
@@ -45,14 +47,14 @@ class ImageTable:
     """Decoded images and what is known of them. Pickles as the path of its file.
 
     images: uint8 [N, h, w, 3] RGB, read-only, a view of the memory-mapped file.
-    thumbnails: float32 [N, 256] of the images (see `duplicates`), likewise.
+    thumbnails: uint8 [N, 256] of the images (see `duplicates`), likewise.
     names, labels: N strings each. skipped: names of files that could not be decoded.
     """
 
     path: Path
     batch: pa.RecordBatch
     images: Pixels
-    thumbnails: NDArray[np.float32]
+    thumbnails: NDArray[np.uint8]
     skipped: list[str]
 
     @cached_property
@@ -69,7 +71,7 @@ class ImageTable:
         return len(self.images)
 
     def __reduce__(self) -> tuple[Callable[[Path], ImageTable], tuple[Path]]:
-        return _read, (self.path,)
+        return read_table, (self.path,)
 
 
 def cached_table(key: str, build: Callable[[], Iterable[Row]]) -> ImageTable:
@@ -80,13 +82,17 @@ def cached_table(key: str, build: Callable[[], Iterable[Row]]) -> ImageTable:
     that cannot be written is replaced by one below the temporary directory, with a warning.
     DataError: the disk is full.
     """
-    path = _cache_folder() / f"{key}.arrow"
-    table = _read_if_sound(path)
+    table = known_table(key)
     if table is None:
-        path = _writable(path)
+        path = _writable(_path(key))
         with filelock.FileLock(path.with_suffix(".lock")):
             table = _read_if_sound(path) or _write(path, build())  # another process may have built it
     return table
+
+
+def known_table(key: str) -> ImageTable | None:
+    """The table of `key`, if it is in the cache."""
+    return _read_if_sound(_path(key))
 
 
 def cache_key(*parts: Any) -> str:
@@ -94,8 +100,9 @@ def cache_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps([_FORMAT, *parts]).encode()).hexdigest()[:32]
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("OTTER_RAY_CACHE") or Path.home() / ".cache" / "otter_ray").absolute()
+def _path(key: str) -> Path:
+    folder = Path(os.environ.get("OTTER_RAY_CACHE") or Path.home() / ".cache" / "otter_ray")
+    return folder.absolute() / f"{key}.arrow"
 
 
 def _writable(path: Path) -> Path:
@@ -114,12 +121,13 @@ def _writable(path: Path) -> Path:
 
 def _read_if_sound(path: Path) -> ImageTable | None:
     try:
-        return _read(path)
+        return read_table(path)
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None  # missing, truncated or not ours: the caller builds it
 
 
-def _read(path: Path) -> ImageTable:
+def read_table(path: Path) -> ImageTable:
+    """The table of a file, which is mapped, not read."""
     with pa.memory_map(str(path)) as source:
         batch = pa.ipc.open_file(source).get_batch(0)
     about = batch.schema.metadata
@@ -128,7 +136,7 @@ def _read(path: Path) -> ImageTable:
         path=path,
         batch=batch,
         images=np.frombuffer(batch.column("image").buffers()[1], np.uint8).reshape(len(batch), *shape),
-        thumbnails=np.frombuffer(batch.column("thumbnail").buffers()[1], np.float32).reshape(len(batch), -1),
+        thumbnails=np.frombuffer(batch.column("thumbnail").buffers()[1], np.uint8).reshape(len(batch), -1),
         skipped=json.loads(about[b"skipped"]),
     )
 
@@ -138,8 +146,8 @@ def _write(path: Path, rows: Iterable[Row]) -> ImageTable:
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file, _scratch(path) as pixels, _scratch(path) as thumbnails:
-            table = _arrow_table(rows, pixels, thumbnails)
-            with pa.ipc.new_file(file, table.schema) as writer:
+            table, mapped = _arrow_table(rows, pixels, thumbnails)
+            with pa.PythonFile(_Sink(file, mapped)) as sink, pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table)
             file.flush()
             os.fsync(file.fileno())
@@ -148,7 +156,7 @@ def _write(path: Path, rows: Iterable[Row]) -> ImageTable:
         raise DataError(f"Cannot write {path}: {exc}. Make room, or set OTTER_RAY_CACHE.") from exc
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return _read(path)
+    return read_table(path)
 
 
 def _scratch(path: Path) -> IO[bytes]:
@@ -156,8 +164,31 @@ def _scratch(path: Path) -> IO[bytes]:
     return tempfile.TemporaryFile(dir=path.parent)
 
 
-def _arrow_table(rows: Iterable[Row], pixels: IO[bytes], thumbnails: IO[bytes]) -> pa.Table:
-    """The rows' table, whose large columns lie in the two files: images first go there, not into memory."""
+class _Sink(io.RawIOBase):
+    """Writes to `file`, letting go of what was read of `mapped`: mapped pages count as memory in use."""
+
+    def __init__(self, file: IO[bytes], mapped: Sequence[mmap.mmap]) -> None:
+        self._file, self._mapped = file, mapped
+
+    def writable(self) -> bool:
+        """As pyarrow asks."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """All of the buffer."""
+        view = memoryview(data)
+        for start in range(0, len(view), _STRETCH):
+            self._file.write(view[start : start + _STRETCH])
+            for mapped in self._mapped:
+                mapped.madvise(mmap.MADV_DONTNEED)
+        return len(view)
+
+
+def _arrow_table(
+    rows: Iterable[Row], pixels: IO[bytes], thumbnails: IO[bytes]
+) -> tuple[pa.Table, list[mmap.mmap]]:
+    """The rows' table, whose large columns lie in the two files: images first go there, not into memory.
+    And the files' mappings."""
     names, labels, skipped, shape = list[str](), list[str](), list[str](), tuple[int, ...]()
     for name, label, image in rows:
         if image is None:
@@ -168,19 +199,23 @@ def _arrow_table(rows: Iterable[Row], pixels: IO[bytes], thumbnails: IO[bytes]) 
         thumbnails.write(duplicates.thumbnail(image).tobytes())
         names.append(name)
         labels.append(label)
+    mapped = [_mapped(pixels), _mapped(thumbnails)]
     columns = {
-        "image": _bytes_column(pixels, len(names)),
-        "thumbnail": _bytes_column(thumbnails, len(names)),
+        "image": _bytes_column(mapped[0], len(names)),
+        "thumbnail": _bytes_column(mapped[1], len(names)),
         "name": pa.array(names, pa.string()),
         "label": pa.array(labels, pa.string()),
     }
     about = {"shape": json.dumps(shape), "skipped": json.dumps(skipped)}
-    return pa.table(columns).replace_schema_metadata(about)
+    return pa.table(columns).replace_schema_metadata(about), mapped
 
 
-def _bytes_column(file: IO[bytes], count: int) -> pa.Array:
-    """`count` rows of equal length that fill the file."""
+def _mapped(file: IO[bytes]) -> mmap.mmap:
     file.flush()
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _bytes_column(mapped: mmap.mmap, count: int) -> pa.Array:
+    """`count` rows of equal length that fill the file."""
     kind = pa.binary(len(mapped) // count)
     return pa.FixedSizeBinaryArray.from_buffers(kind, count, [None, pa.py_buffer(mapped)])

@@ -137,8 +137,8 @@ class RealDataset(Dataset[Item]):
         return self._table.images
 
     @property
-    def thumbnails(self) -> NDArray[np.float32]:
-        """float32 [N, 256] of the photographs."""
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """uint8 [N, 256] of the photographs."""
         return self._table.thumbnails
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,10 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from otter_ray.docclassifier import captures, drawing
-from otter_ray.docclassifier.cache import ImageTable, Pixels, Row, cache_key, cached_table
+from otter_ray.docclassifier.cache import ImageTable, Pixels, Row, cache_key, cached_table, known_table
+from otter_ray.docclassifier.listing import PATIENCE, SUFFIXES, known_digest, list_images
 from otter_ray.errors import DataError
+from otter_ray.train.builders import available_cpus
 
 T = TypeVar("T")
 Made = TypeVar("Made")
@@ -29,9 +31,6 @@ Made = TypeVar("Made")
 cv2.setNumThreads(0)
 
 _AHEAD = 8  # images that each core may be ahead of the one that is written
-_PATIENCE = 5.0  # seconds without a progress bar
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 def load_images(root: str | Path, image_size: tuple[int, int], key: str) -> ImageTable:
@@ -48,16 +47,19 @@ def load_images(root: str | Path, image_size: tuple[int, int], key: str) -> Imag
         raise DataError(
             f"{key} is {str(root)!r} but there is no such folder. Set {key} to a folder of images."
         )
-    files = sorted(_scan(folder))
-    if not files:
-        raise DataError(
-            f"{key} is {str(root)!r} but that folder holds no images ({', '.join(sorted(SUFFIXES))}). "
-            f"Set {key} to a folder of images."
+    digest = known_digest(folder)
+    table = known_table(cache_key("folder", str(folder), digest, image_size)) if digest else None
+    if table is None:
+        found = list_images(folder)
+        if not found.names:
+            raise DataError(
+                f"{key} is {str(root)!r} but that folder holds no images ({', '.join(sorted(SUFFIXES))}). "
+                f"Set {key} to a folder of images."
+            )
+        table = cached_table(
+            cache_key("folder", str(folder), found.digest, image_size),
+            lambda: _decoded(folder, found.names, image_size, key),
         )
-    table = cached_table(
-        cache_key("folder", str(folder), files, image_size),
-        lambda: _decoded(folder, [name for name, _, _ in files], image_size, key),
-    )
     if table.skipped:
         count, names = len(table.skipped), listed(table.skipped)
         warnings.warn(f"{folder}: {count} unreadable images left out: {names}", stacklevel=2)
@@ -102,27 +104,6 @@ def cached_captures(
     return cached_table(key, lambda: map(Row, names, labels, _in_order(photograph, items, "photographing")))
 
 
-def _scan(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """(relative path, bytes, mtime in ns) of each image that is not hidden, as macOS's `._a.jpg` is.
-
-    Run for each trial, over a million files for ImageNet: plain strings, and one question a file.
-    """
-    for where, _, names in os.walk(folder, followlinks=True):
-        below = "" if where == str(folder) else os.path.relpath(where, folder) + "/"
-        for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                stat = _stat(f"{where}/{name}")
-                yield below + name, stat.st_size, stat.st_mtime_ns
-
-
-def _stat(path: str) -> os.stat_result:
-    """Of a broken link its own: it fails later, by name."""
-    try:
-        return os.stat(path)
-    except OSError:
-        return os.lstat(path)
-
-
 def _decoded(folder: Path, names: list[str], image_size: tuple[int, int], key: str) -> Iterator[Row]:
     def decode(name: str) -> Pixels | None:
         return _decode(folder / name, image_size)
@@ -130,7 +111,7 @@ def _decoded(folder: Path, names: list[str], image_size: tuple[int, int], key: s
     good = 0
     for name, image in zip(names, _in_order(decode, names, f"decoding {folder}"), strict=True):
         good += image is not None
-        yield Row(name, name.split("/")[0] if "/" in name else "", image)
+        yield Row(name, sys.intern(name.split("/")[0]) if "/" in name else "", image)
     if not good:
         raise DataError(f"{key} is {str(folder)!r} but none of its {len(names)} images can be decoded.")
 
@@ -158,8 +139,8 @@ def _decode(path: Path, image_size: tuple[int, int]) -> Pixels | None:
 def _in_order(make: Callable[[T], Made], items: Sequence[T], doing: str) -> Iterator[Made]:
     """`make` of every item, in order and by all cores, which let go of the interpreter lock while they draw,
     decode and resize. Holds a few results a core, however slowly they are taken. Tells its progress."""
-    cores = os.cpu_count() or 1
-    bar = tqdm(total=len(items), desc=doing, unit=" images", delay=_PATIENCE, mininterval=1)
+    cores = available_cpus()
+    bar = tqdm(total=len(items), desc=doing, unit=" images", delay=PATIENCE, mininterval=1)
     waiting: deque[Future[Made]] = deque()
     with bar, ThreadPoolExecutor(cores) as pool:
         for item in items:

@@ -22,8 +22,8 @@ class HoldsOut(Protocol):
     """A data set whose documents others must leave out."""
 
     @property
-    def thumbnails(self) -> NDArray[np.float32]:
-        """float32 [N, 256], as `duplicates.thumbnails` makes them."""
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """uint8 [N, 256], as `duplicates.thumbnails` makes them."""
 
 
 def picture(image: NDArray[np.uint8], return_tensor: bool) -> Picture:

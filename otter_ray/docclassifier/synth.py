@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from otter_ray.docclassifier.cache import ImageTable
+from otter_ray.docclassifier.cache import ImageTable, read_table
 from otter_ray.docclassifier.duplicates import near_duplicates
 from otter_ray.docclassifier.images import load_images
 from otter_ray.docclassifier.items import (
@@ -169,8 +171,19 @@ class _Images:
 
 def _kept(table: ImageTable, held_out: Sequence[HoldsOut]) -> NDArray[np.intp]:
     """Rows of the table that may be trained on."""
-    alike = [near_duplicates(table.thumbnails, data.thumbnails) for data in held_out]
+    alike = [_alike(table.path, data.thumbnails.tobytes()) for data in held_out]
     return np.flatnonzero(~np.any(alike, axis=0)) if alike else np.arange(len(table))
+
+
+@lru_cache(maxsize=8)
+def _alike(table: Path, held_out: bytes) -> NDArray[np.bool_]:
+    """`near_duplicates` of a table, whose file never changes, and the bytes of thumbnails.
+
+    Kept for the process's next trial: with a million images it takes seconds.
+    """
+    thumbnails = read_table(table).thumbnails
+    others = np.frombuffer(held_out, np.uint8).reshape(-1, thumbnails.shape[1])
+    return near_duplicates(thumbnails, others)
 
 
 def _extra_roots(use_imagenet: bool, imagenet_root: str | None, indoor_root: str | None) -> dict[str, str]:

@@ -8,6 +8,7 @@ import torch
 from otter_ray.docclassifier.captures import resize
 from otter_ray.docclassifier.datasets import CaptureDataset, RealDataset
 from otter_ray.docclassifier.drawing import draw_document
+from otter_ray.docclassifier.duplicates import unit
 from otter_ray.docclassifier.sheets import augmentation_sheet, capture_sheet
 from otter_ray.docclassifier.synth import SynthDataset
 from otter_ray.errors import DataError
@@ -110,7 +111,7 @@ def test_captures_are_built_once_and_depend_on_options(cache):
 def test_real_documents_are_split_without_near_duplicates(real_images):
     valid = CaptureDataset(SIZE, root=str(real_images), captures=2)
     train = SynthDataset(SIZE, root=str(real_images), valid_dataset=valid, return_tensor=False)
-    assert (valid.thumbnails @ valid.thumbnails.T - np.eye(24)).max() <= 0.8
+    assert (unit(valid.thumbnails) @ unit(valid.thumbnails).T - np.eye(24)).max() <= 0.8
     assert not set(train.class_names) & set(valid.class_names)
     assert 400 < train.num_classes <= 476
 
@@ -123,7 +124,7 @@ def test_a_test_split_holds_other_documents_and_none_of_three_is_trained_on():
     # The same documents in the same order are asked for.
     test = captured(valid_dataset=valid, held_out=5)
     assert test.num_classes == 5
-    assert (test.thumbnails @ valid.thumbnails.T).max() <= 0.8
+    assert (unit(test.thumbnails) @ unit(valid.thumbnails).T).max() <= 0.8
     both = synth(valid_dataset=valid, test_dataset=test)
     assert not set(both.class_names) & {*valid.class_names, *test.class_names}
     assert both.num_classes < synth(valid_dataset=valid).num_classes

@@ -6,7 +6,7 @@ import pytest
 
 from otter_ray.docclassifier.captures import resize
 from otter_ray.docclassifier.drawing import FAMILIES, draw_document
-from otter_ray.docclassifier.duplicates import choose_distinct, thumbnails
+from otter_ray.docclassifier.duplicates import choose_distinct, thumbnails, unit
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_no_document_is_blank_or_repeated(documents):
 
 
 def test_members_of_a_family_resemble_each_other_more_than_strangers_do(thumbs):
-    correlation = thumbs @ thumbs.T
+    correlation = unit(thumbs) @ unit(thumbs).T
     family = np.arange(len(thumbs)) % FAMILIES
     kin = (family[:, None] == family) & ~np.eye(len(thumbs), dtype=bool)
     strangers = family[:, None] != family

@@ -3,7 +3,7 @@ import pytest
 
 from otter_ray.docclassifier.captures import resize
 from otter_ray.docclassifier.drawing import draw_document
-from otter_ray.docclassifier.duplicates import choose_distinct, near_duplicates, thumbnails
+from otter_ray.docclassifier.duplicates import choose_distinct, near_duplicates, thumbnails, unit
 from otter_ray.errors import DataError
 
 
@@ -13,7 +13,7 @@ def images():
 
 
 def test_thumbnails_are_unit_vectors_without_a_mean(images):
-    thumbs = thumbnails(images)
+    thumbs = unit(thumbnails(images))
     assert (thumbs.shape, thumbs.dtype) == ((60, 256), np.float32)
     np.testing.assert_allclose(np.linalg.norm(thumbs, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(thumbs.mean(axis=1), 0, atol=1e-6)
@@ -23,15 +23,16 @@ def test_thumbnails_see_neither_exposure_nor_size(images):
     darker = (images * 0.6).astype(np.uint8)
     larger = np.stack([resize(image, (128, 128)) for image in images])
     for other in (darker, larger):
-        assert (thumbnails(images) * thumbnails(other)).sum(axis=1).min() > 0.98
+        assert (unit(thumbnails(images)) * unit(thumbnails(other))).sum(axis=1).min() > 0.98
 
 
 def test_blank_pages_resemble_each_other_and_nothing_else(images):
     rng = np.random.default_rng(0)
     noise = rng.integers(-1, 2, (2, 64, 64, 3))
-    blank = thumbnails(np.clip(np.array([250, 30])[:, None, None, None] + noise, 0, 255).astype(np.uint8))
+    pages = np.clip(np.array([250, 30])[:, None, None, None] + noise, 0, 255).astype(np.uint8)
+    blank = unit(thumbnails(pages))
     assert blank[0] @ blank[1] == pytest.approx(1)
-    assert np.abs(thumbnails(images) @ blank[0]).max() < 1e-3
+    assert np.abs(unit(thumbnails(images)) @ blank[0]).max() < 1e-3
 
 
 def test_near_duplicates_are_found_in_both_directions(images):
@@ -56,7 +57,7 @@ def test_many_rows_are_compared_in_blocks(images):
 def test_chosen_documents_are_distinct_and_follow_the_seed(images):
     thumbs = thumbnails(np.concatenate([images, images]))
     chosen = choose_distinct(thumbs, 20, seed=4)
-    correlation = thumbs[chosen] @ thumbs[chosen].T - np.eye(20)
+    correlation = unit(thumbs[chosen]) @ unit(thumbs[chosen]).T - np.eye(20)
     assert correlation.max() <= 0.8
     assert chosen.tolist() == choose_distinct(thumbs, 20, seed=4).tolist()
     assert chosen.tolist() != choose_distinct(thumbs, 20, seed=5).tolist()

@@ -16,6 +16,7 @@ from PIL import Image
 from otter_ray.docclassifier.cache import Row, cache_key, cached_table
 from otter_ray.docclassifier.images import _in_order, drawn_images, load_images
 from otter_ray.errors import DataError
+from otter_ray.train.builders import available_cpus
 
 KEY = "dataset.train_options.options.root"
 
@@ -224,14 +225,14 @@ def test_results_come_in_order_and_are_not_made_far_ahead():
     results = _in_order(lambda item: made.append(item) or item, range(10_000), "counting")
     assert [next(results) for _ in range(20)] == list(range(20))
     time.sleep(0.1)
-    assert len(made) <= 20 + 8 * os.cpu_count() + 1
+    assert len(made) <= 20 + 8 * available_cpus() + 1
     assert list(results) == list(range(20, 10_000))
 
 
 def test_progress_is_told_on_stderr_once_it_takes_long(folder, capsys, monkeypatch):
     load_images(folder, (16, 16), KEY)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("otter_ray.docclassifier.images._PATIENCE", 0)
+    monkeypatch.setattr("otter_ray.docclassifier.images.PATIENCE", 0)
     load_images(folder, (16, 24), KEY)
     assert f"decoding {folder}: 100%" in capsys.readouterr().err
 
@@ -294,5 +295,5 @@ def test_real_images(real_images):
         warnings.simplefilter("error")
         table = load_images(real_images, (32, 32), KEY)
     assert len(table) == len([path for path in real_images.rglob("*") if path.is_file()])
-    assert np.isfinite(table.thumbnails).all()
+    assert min(thumbnail.std() for thumbnail in table.thumbnails) > 1
     assert min(image.std() for image in table.images) > 1
