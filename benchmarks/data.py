@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 Figures = dict[str, Any]
@@ -37,39 +38,46 @@ PROCESSES = 4
 
 
 def start(images: Path, quick: bool) -> Figures:
-    """Seconds to the first batch of a trial, of each trial of one process: `first` is the first of all."""
+    """Of the trials of a process after its first: seconds to the first batch, and those of its data sets."""
     rows = {}
     for name in ("demo", "unique_pool"):
         for workers in (0, 2):
-            # Twice: the first process fills the cache, as a study's preparation does.
             sets = {"trials": 3 if quick else 11, "config": name, "workers": workers, "images": str(images)}
-            child("start_in", {**sets, "trials": 1})
-            seconds = child("start_in", sets)
-            rows[f"{name}, {workers} workers"] = {
-                "first_s": seconds[0], "later_s": median(seconds[1:]), "raw": seconds
-            }  # fmt: skip
+            raw = child("start_in", sets)
+            rows[f"{name}, {workers} workers"] = {key: median(raw[key][1:]) for key in raw} | {"raw": raw}
     return rows
 
 
-def start_in(config: str, workers: int, trials: int, images: str) -> list[float]:
+def start_in(config: str, workers: int, trials: int, images: str) -> dict[str, list[float]]:
+    """cpu_s: of this process, without its loader's workers: what `first_batch_s` is on a machine at rest."""
     from otter_ray.config import load_config
     from otter_ray.train.callbacks import EpochSetter
-    from otter_ray.train.run import run_training
+    from otter_ray.train.run import prepare, run_training
 
-    reached: list[float] = []
-    EpochSetter.on_train_batch_start = lambda *_: reached.append(time.perf_counter())  # type: ignore[method-assign]
+    reached: list[tuple[float, float]] = []
+    EpochSetter.on_train_batch_start = lambda *_: reached.append(clocks())  # type: ignore[method-assign]
     values = {"trainer.max_epochs": 1, "dataloader.train_options.num_workers": workers}
     values["dataset.train_options.options.length_of_dataset"] = 128
     if config != "demo":
         values |= {f"dataset.{part}_options.options.root": images for part in ("train", "valid")}
-    loaded, seconds = load_config(config).with_values(values), []
+    loaded = load_config(config).with_values(values)
+    raw: dict[str, list[float]] = {"first_batch_s": [], "cpu_s": [], "data_s": []}
     for _ in range(trials):
         with tempfile.TemporaryDirectory() as folder:
             reached.clear()
-            started = time.perf_counter()
+            wall, cpu = clocks()
             run_training(loaded, Path(folder), lambda _: None, cpus=workers + 1, standalone=False)
-            seconds.append(reached[0] - started)
-    return seconds
+        raw["first_batch_s"].append(reached[0][0] - wall)
+        raw["cpu_s"].append(reached[0][1] - cpu)
+        wall, _ = clocks()
+        prepare(loaded, workers + 1)
+        raw["data_s"].append(clocks()[0] - wall)
+    return raw
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds of the wall's clock, and of this process's CPU time."""
+    return time.perf_counter(), time.process_time()
 
 
 def memory(images: Path, quick: bool) -> Figures:
@@ -91,7 +99,7 @@ def holders(count: int, images: Path, workers: int) -> Iterator[list[int]]:
     """Process ids of `count` trials that have read every image and still hold them."""
     sets = json.dumps({"images": str(images), "workers": workers})
     command = [sys.executable, __file__, "--child", "hold", sets]
-    held = [subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-3) for _ in range(count)]
+    held = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) for _ in range(count)]
     try:
         for process in held:
             assert process.stdout is not None
@@ -136,19 +144,15 @@ def children(pid: int) -> list[int]:
 
 def items(images: Path, quick: bool) -> Figures:
     """Images a second of one process that gets one item after the other."""
+    sets = {"images": str(images), "count": 200 if quick else 1000, "repeats": 2 if quick else 5}
     rows = {}
-    for augmentation in ("DefaultImageAug", "ImageNetAug", "none"):
-        sets = {"images": str(images), "augmentation": augmentation, "count": 200 if quick else 1000}
-        child("items_in", {**sets, "repeats": 1, "count": 1})
-        raw = child("items_in", {**sets, "repeats": 2 if quick else 5})
+    for augmentation, raw in child("items_in", sets).items():
         ours, seeds = (median(raw[kind]) for kind in ("ours", "seeds"))
-        rows[augmentation] = {
-            "ours_per_s": ours, "seeds_per_s": seeds, "ratio": ours / seeds, "raw": raw
-        }  # fmt: skip
+        rows[augmentation] = {"ours_per_s": ours, "seeds_per_s": seeds, "ratio": ours / seeds, "raw": raw}
     return rows
 
 
-def items_in(images: str, augmentation: str, count: int, repeats: int) -> dict[str, list[float]]:
+def items_in(images: str, count: int, repeats: int) -> dict[str, Any]:
     """Both in turns, over the same images in the same order with the same random numbers."""
     import cv2
 
@@ -156,51 +160,55 @@ def items_in(images: str, augmentation: str, count: int, repeats: int) -> dict[s
     from otter_ray.docclassifier.items import picture
     from otter_ray.docclassifier.synth import SynthDataset
 
-    name = "ImageNetAug" if augmentation == "none" else augmentation
-    ratio = float(augmentation != "none")
-    ours = SynthDataset(SIZE, root=images, aug_func=name, aug_ratio=ratio, length_of_dataset=count)
-    transform, paths = AUGMENTATIONS[name](SIZE, ratio, 0), ours.class_names
+    rates: dict[str, Any] = {}
+    for name, ratio in (("DefaultImageAug", 1.0), ("ImageNetAug", 1.0), ("CaptureAug", 0.5), ("none", 0.0)):
+        function = "ImageNetAug" if name == "none" else name
+        ours = SynthDataset(
+            SIZE, root=images, aug_func=function, aug_ratio=ratio, length_of_dataset=count
+        )  # fmt: skip
+        transform, paths = AUGMENTATIONS[function](SIZE, ratio, 0), ours.class_names
 
-    def seeds(index: int) -> Any:
-        label = ours.label(index)
-        image = cv2.resize(cv2.imread(f"{images}/{paths[label]}", cv2.IMREAD_COLOR_RGB), SIZE)
-        return picture(augmented(transform, image, [0, 1, 0, index]), True), label
+        def seeds(index: int, ours: Any = ours, transform: Any = transform, paths: Any = paths) -> Any:
+            label = ours.label(index)
+            image = cv2.resize(cv2.imread(f"{images}/{paths[label]}", cv2.IMREAD_COLOR_RGB), SIZE)
+            return picture(augmented(transform, image, [0, 1, 0, index]), True), label
 
-    rates: dict[str, list[float]] = {"ours": [], "seeds": []}
-    for _ in range(repeats):
-        for kind, get in (("ours", ours.__getitem__), ("seeds", seeds)):
-            started = time.perf_counter()
-            for index in range(count):
-                get(index)
-            rates[kind].append(count / (time.perf_counter() - started))
+        rates[name] = {"ours": [], "seeds": []}
+        for _ in range(repeats):
+            for kind, get in (("ours", ours.__getitem__), ("seeds", seeds)):
+                started = time.perf_counter()
+                for index in range(count):
+                    get(index)
+                rates[name][kind].append(count / (time.perf_counter() - started))
     return rates
 
 
 def building(images: Path, quick: bool) -> Figures:
-    """Images a second from files into a new cache."""
-    count = len(list(images.iterdir()))
-    raw: dict[str, list[float]] = {"one": [], "all": []}
-    for _ in range(1 if quick else 5):
-        for kind in raw:
-            seconds = child("building_in", {"images": str(images), "one": kind == "one"}, fresh=True)
-            raw[kind].append(count / seconds)
-    one, every = (median(rates) for rates in raw.values())
+    """Images a second from files into a new cache, on one core and on all."""
+    raw = child("building_in", {"images": str(images), "repeats": 2 if quick else 5})
+    one, every = median(raw["one"]), median(raw["all"])
     cores = len(os.sched_getaffinity(0))
     return {"cores": cores, "one_per_s": one, "all_per_s": every, "ratio": every / one, "raw": raw}
 
 
-def building_in(images: str, one: bool) -> float:
+def building_in(images: str, repeats: int) -> dict[str, list[float]]:
     from otter_ray.docclassifier.images import load_images
 
-    if one:
-        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-    started = time.perf_counter()
-    load_images(images, SIZE, "root")
-    return time.perf_counter() - started
+    cores = os.sched_getaffinity(0)
+    raw: dict[str, list[float]] = {"one": [], "all": []}
+    for _ in range(repeats):
+        for kind, rates in raw.items():
+            os.sched_setaffinity(0, cores if kind == "all" else [min(cores)])
+            with tempfile.TemporaryDirectory() as cache:
+                os.environ["OTTER_RAY_CACHE"] = cache
+                started = time.perf_counter()
+                count = len(load_images(images, SIZE, "root"))
+                rates.append(count / (time.perf_counter() - started))
+    return raw
 
 
 def files(count: int) -> Figures:
-    """Seconds and peak bytes of a process that caches the folder, and of a later one, a slot, that opens it."""
+    """Seconds and peak bytes of a process that caches the folder, and of a slot that opens it, four times."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
         started = time.perf_counter()
         write_small(Path(folder), count)
@@ -275,16 +283,15 @@ def draw(folder: Path) -> None:
         cv2.imwrite(f"{folder}/{index:04d}.jpg", picture[..., ::-1])
 
 
-def child(
-    function: str, sets: Figures, cache: Path | None = None, fresh: bool = False, show: bool = False
-) -> Any:
+def child(function: str, sets: Figures, cache: Path | None = None, show: bool = False) -> Any:
     """What the function gives in a process of its own; its progress bars are shown where asked for."""
-    with tempfile.TemporaryDirectory() as empty:
-        place = {"OTTER_RAY_CACHE": str(cache or empty)} if cache or fresh else {}
-        done = subprocess.run(
-            [sys.executable, __file__, "--child", function, json.dumps(sets)],
-            env=os.environ | place, stdout=-1, stderr=None if show else -3, check=True,
-        )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", function, json.dumps(sets)],
+        env=os.environ | ({"OTTER_RAY_CACHE": str(cache)} if cache else {}),
+        stdout=PIPE,
+        stderr=None if show else DEVNULL,
+        check=True,
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
