@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import subprocess
@@ -25,8 +26,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from statistics import median
 from subprocess import DEVNULL, PIPE
@@ -82,49 +83,52 @@ def clocks() -> tuple[float, float]:
 
 def memory(images: Path, quick: bool) -> Figures:
     """Bytes of the tables' pages, each counted once for all processes that map it (PSS)."""
+    return dict(child("memory_in", {"images": str(images)}))
+
+
+def memory_in(images: str) -> Figures:
+    """Forked from one process, which saves their imports: each opens its data sets itself."""
+    import otter_ray.docclassifier
+    import otter_ray.train.builders  # noqa: F401
+
     rows = {}
     for workers in (0, 2):
-        cost = {}
-        for count in (1, PROCESSES):
-            with holders(count, images, workers) as pids:
-                cost[count] = sum(mapped(pid) for root in pids for pid in (root, *children(root)))
-        rows[f"{workers} workers"] = {
-            "one_bytes": cost[1], f"{PROCESSES}_bytes": cost[PROCESSES], "ratio": cost[PROCESSES] / cost[1]
-        }  # fmt: skip
+        one, several = (held(count, images, workers) for count in (1, PROCESSES))
+        rows[f"{workers} workers"] = {"one_bytes": one, f"{PROCESSES}_bytes": several, "ratio": several / one}
     return rows
 
 
-@contextmanager
-def holders(count: int, images: Path, workers: int) -> Iterator[list[int]]:
-    """Process ids of `count` trials that have read every image and still hold them."""
-    sets = json.dumps({"images": str(images), "workers": workers})
-    command = [sys.executable, __file__, "--child", "hold", sets]
-    held = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL) for _ in range(count)]
-    try:
-        for process in held:
-            assert process.stdout is not None
-            if process.stdout.readline() != b"read\n":
-                raise SystemExit("a process ended before it had read its images")
-        yield [process.pid for process in held]
-    finally:
-        for process in held:
-            process.communicate()
+def held(count: int, images: str, workers: int) -> int:
+    """What `count` trials map, with their loaders' workers, once all have read every image."""
+    fork = multiprocessing.get_context("fork")
+    read, done = fork.Barrier(count + 1), fork.Event()
+    trials = [fork.Process(target=hold, args=(images, workers, read, done)) for _ in range(count)]
+    for trial in trials:
+        trial.start()
+    read.wait()
+    roots = [trial.pid for trial in trials if trial.pid]
+    total = sum(mapped(pid) for root in roots for pid in (root, *children(root)))
+    done.set()
+    for trial in trials:
+        trial.join()
+    return total
 
 
-def hold(images: str, workers: int) -> None:
+def hold(images: str, workers: int, read: Barrier, done: Event) -> None:
     from otter_ray.docclassifier.datasets import CaptureDataset
     from otter_ray.docclassifier.synth import SynthDataset
     from otter_ray.train.builders import build_dataloader
 
     valid = CaptureDataset(SIZE, root=images)
-    train = SynthDataset(SIZE, root=images, valid_dataset=valid)
-    train = SynthDataset(SIZE, root=images, valid_dataset=valid, length_of_dataset=train.num_classes)
+    count = SynthDataset(SIZE, root=images, valid_dataset=valid).num_classes
+    train = SynthDataset(SIZE, root=images, valid_dataset=valid, aug_ratio=0, length_of_dataset=count)
     options = {"num_workers": workers, "persistent_workers": True}
     loaders = [build_dataloader(data, options, 16, workers + 1) for data in (train, valid)]
-    for _ in (batch for loader in loaders for batch in loader):
-        pass
-    print("read", flush=True)
-    sys.stdin.read()
+    for loader in loaders:
+        for _ in loader:
+            pass
+    read.wait()
+    done.wait()
 
 
 def mapped(pid: int) -> int:
@@ -344,6 +348,7 @@ def main() -> None:
             else:
                 found[part] = parts[part](images.absolute(), arguments.quick)
             show({part: found[part]})
+            sys.stdout.flush()
     if arguments.json:
         arguments.json.write_text(json.dumps({"machine": machine(), **found}, indent=2) + "\n")
 
