@@ -22,7 +22,7 @@ from otter_ray.docclassifier import captures, drawing
 from otter_ray.docclassifier.cache import ImageTable, Pixels, Row, cache_key, cached_table, known_table
 from otter_ray.docclassifier.listing import PATIENCE, SUFFIXES, known_digest, list_images
 from otter_ray.errors import DataError
-from otter_ray.train.builders import available_cpus
+from otter_ray.train.cpus import available_cpus
 
 T = TypeVar("T")
 Made = TypeVar("Made")

@@ -16,7 +16,7 @@ from PIL import Image
 from otter_ray.docclassifier.cache import Row, cache_key, cached_table
 from otter_ray.docclassifier.images import _in_order, drawn_images, load_images
 from otter_ray.errors import DataError
-from otter_ray.train.builders import available_cpus
+from otter_ray.train.cpus import available_cpus
 
 KEY = "dataset.train_options.options.root"
 
