@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from otter_ray.config import Component, Config
-from otter_ray.docclassifier import network, previews
+from otter_ray.docclassifier import network, previews, usage
 from otter_ray.docclassifier.intervals import interval
 from otter_ray.docclassifier.losses import PartialFC
 from otter_ray.docclassifier.metric import METRICS, PairROC, validation_metrics
@@ -40,6 +40,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
     SCORES = METRICS
     STEADIER = MappingProxyType({"valid_fpr@4": "valid_pauc@2"})  # measured: docs/search.md
     FRESH = ("loss.", "distillation.")
+    INTENDED_USE = usage.INTENDED_USE
     METRICS = (
         "loss",
         "loss_step",
@@ -202,6 +203,10 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         rows = [{"fpr": fpr, "tpr": tpr, "threshold": threshold} for fpr, tpr, threshold in self.roc.table()]
         pairs = {"positive_pairs": self.roc.num_positives, "negative_pairs": self.roc.num_negatives}
         return {"roc": rows, **pairs}
+
+    def example(self, file: str) -> str:
+        """Compares two images, as validation does."""
+        return usage.example(self.config, file)
 
 
 def _change_states(checkpoint: dict[str, Any], shape: torch.Size, change: Callable[[Tensor], Tensor]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from otter_ray.config import Config
 from otter_ray.errors import ExportError
 from otter_ray.export.onnx_file import example_inputs, onnx_section, opset_of
 from otter_ray.figures import Interval, announcement, with_interval
-from otter_ray.train.mixin import BaseMixin
+from otter_ray.train.mixin import BaseMixin, Outputs
 
 BATCHES = (1, 2, 7)
 # Largest difference of one output value between onnxruntime and PyTorch, both in float32 on the CPU, in
@@ -73,6 +73,7 @@ class HoldoutScore:
     Attributes:
         metrics, interval, images: as in `Gate`.
         classes, kept_out, earlier: as in `Holdout`.
+        details: as in `Gate`; empty in what an earlier version wrote.
     """
 
     metrics: dict[str, float]
@@ -81,6 +82,7 @@ class HoldoutScore:
     classes: int | None
     kept_out: bool
     earlier: list[str]
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Gate:
 
 
 def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any], test: Holdout | None = None) -> Gate:
-    """Proves the file at `path`; `valid` gives the validation set's batches `(images, labels)`.
+    """Proves the file at `path`; `valid` gives the validation set's batches.
 
     The test split is looked at last, and only by a file that has passed.
 
@@ -151,7 +153,7 @@ def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any], test: Ho
     except Exception as exc:  # onnx and onnxruntime have no common base for their errors
         raise ExportError(f"{path.name} is not a valid ONNX file: {exc}") from exc
     differences = [_run_batch(session, candidate, batch) for batch in BATCHES]
-    ours, theirs, labels, difference = _run_validation(session, candidate.wrapped, valid)
+    ours, theirs, labels, difference = _run_validation(session, candidate, valid)
     difference = float(np.max([difference, *differences]))  # NaN stays NaN
     if not difference <= OUTPUT_TOLERANCE:
         raise ExportError(
@@ -179,7 +181,7 @@ def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any], test: Ho
 
 
 def _run_test(session: onnxruntime.InferenceSession, candidate: Candidate, test: Holdout) -> HoldoutScore:
-    outputs, _, labels, _ = _run_validation(session, candidate.wrapped, test.loader)
+    outputs, _, labels, _ = _run_validation(session, candidate, test.loader)
     return HoldoutScore(
         metrics=candidate.model.score(outputs, labels),
         interval=candidate.model.score_interval(outputs, labels, candidate.metric),
@@ -187,6 +189,7 @@ def _run_test(session: onnxruntime.InferenceSession, candidate: Candidate, test:
         classes=test.classes,
         kept_out=test.kept_out,
         earlier=test.earlier,
+        details=candidate.model.score_details(),
     )
 
 
@@ -195,9 +198,7 @@ def _run_batch(session: onnxruntime.InferenceSession, candidate: Candidate, batc
     section = onnx_section(candidate.config)
     inputs = example_inputs(section, batch)
     outputs = _onnx_outputs(session, {name: value.numpy() for name, value in inputs.items()})
-    with torch.inference_mode():
-        expected = candidate.wrapped(*inputs.values())
-    expected = [expected] if isinstance(expected, Tensor) else list(expected)
+    expected = torch_outputs(candidate.wrapped, [*inputs.values()])
     for name, output in zip(section.output_names, outputs, strict=True):
         if len(output) != batch:
             raise ExportError(f"output {name!r} has {len(output)} rows for a batch of {batch}")
@@ -205,18 +206,36 @@ def _run_batch(session: onnxruntime.InferenceSession, candidate: Candidate, batc
 
 
 def _run_validation(
-    session: onnxruntime.InferenceSession, wrapped: nn.Module, valid: DataLoader[Any]
-) -> tuple[Tensor, Tensor, Tensor, float]:
-    """(onnxruntime's outputs, PyTorch's, labels, largest difference) over the validation set."""
-    name = session.get_inputs()[0].name
+    session: onnxruntime.InferenceSession, candidate: Candidate, loader: DataLoader[Any]
+) -> tuple[Outputs, Outputs, Tensor, float]:
+    """(onnxruntime's outputs, PyTorch's, labels, largest difference) over the batches of a loader."""
+    names = onnx_section(candidate.config).input_names
     ours, theirs, labels = [], [], []
-    for images, label in valid:
-        ours.append(torch.from_numpy(_onnx_outputs(session, {name: images.numpy()})[0]))
-        with torch.inference_mode():
-            theirs.append(wrapped(images))
+    for batch in loader:
+        inputs, label = candidate.model.exported_batch(batch)
+        arrays = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        ours.append([torch.from_numpy(output) for output in _onnx_outputs(session, arrays)])
+        theirs.append(torch_outputs(candidate.wrapped, inputs))
         labels.append(label)
-    first, second = torch.cat(ours), torch.cat(theirs)
-    return first, second, torch.cat(labels), _difference(first.numpy(), second)
+    first, second = joined(ours), joined(theirs)
+    pairs = zip(
+        *(outputs if isinstance(outputs, tuple) else (outputs,) for outputs in (first, second)), strict=True
+    )
+    difference = float(np.max([_difference(output.numpy(), tensor) for output, tensor in pairs]))
+    return first, second, torch.cat(labels), difference
+
+
+def torch_outputs(wrapped: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """All outputs of the PyTorch model."""
+    with torch.inference_mode():
+        outputs = wrapped(*inputs)
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+def joined(batches: Sequence[Sequence[Tensor]]) -> Outputs:
+    """The outputs of all batches, as `BaseMixin.score` takes them: a model's only one, or a tuple."""
+    outputs = tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+    return outputs[0] if len(outputs) == 1 else outputs
 
 
 def _onnx_outputs(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from otter_ray.config import Config, to_yaml
 from otter_ray.errors import ExportError
-from otter_ray.export.gate import Candidate, Gate, Holdout, pass_gate
+from otter_ray.export.card import CARD, blank_example, write_card
+from otter_ray.export.gate import Candidate, Gate, Holdout, joined, pass_gate, torch_outputs
 from otter_ray.export.onnx_file import add_metadata, example_inputs, onnx_section, wrap, write_onnx
 from otter_ray.figures import Interval
 from otter_ray.files import exports_in, written_whole
@@ -66,16 +67,17 @@ def export_checkpoint(
     metric: str | None = None,
     label: str = "",
     facts: Mapping[str, Any] | None = None,
-    is_tested: bool = True,
+    is_winner: bool = True,
 ) -> Exported:
-    """Writes `CONFIG_DATE_fp32.onnx` and its JSON into `folder`, after the gate.
+    """Writes `CONFIG_DATE_fp32.onnx`, its JSON and its card into `folder`, after the gate.
 
     Args:
         config: the one to build the model and the validation set from; None: the checkpoint's own.
         metric: that the gate compares; None: the one whose best epoch the checkpoint is.
         label: what tells the file apart from others of the day, such as `_trial7`.
         facts: more to write into the JSON and the file, such as the study's base (`Measured`).
-        is_tested: whether the test split, where there is one, is looked at.
+        is_winner: whether the test split, where there is one, is looked at, and the card is the folder's
+            MODEL.md; that of another one has its file's name.
 
     Raises:
         ExportError: the checkpoint is none of ours, or its ONNX file failed the gate. No file is left.
@@ -96,10 +98,11 @@ def export_checkpoint(
     try:
         write_onnx(config, wrapped, partial)
         valid = build_valid(config)
-        test = build_test(config, valid) if is_tested else None
+        test = build_test(config, valid) if is_winner else None
         split = None if test is None else _test_split(config, test, own, folder)
         gate = pass_gate(partial, candidate, _loader(config, valid), split)
-        provenance = {**_provenance(candidate, gate, checkpoint, record["epoch"] + 1), **(facts or {})}
+        provenance = _provenance(candidate, gate, checkpoint, record["epoch"] + 1)
+        provenance |= {**_usage(candidate, target.name), **(facts or {})}
         add_metadata(partial, {key: _text(value) for key, value in provenance.items()})
         partial.replace(target)
     finally:
@@ -107,6 +110,7 @@ def export_checkpoint(
     beside = target.with_suffix(".json")
     with written_whole(beside) as partial:
         partial.write_text(json.dumps(provenance, indent=2) + "\n")
+    write_card(target, CARD if is_winner else f"{target.stem}.md")
     return Exported(target, beside, gate)
 
 
@@ -171,11 +175,11 @@ def measure(checkpoint: Path) -> Measured:
     model = load_model_from_config(config, checkpoint)
     wrapped = wrap(config, model)
     outputs, labels = [], []
-    with torch.inference_mode():
-        for images, label in _loader(config, build_valid(config)):
-            outputs.append(wrapped(images))
-            labels.append(label)
-    seen, metric = (torch.cat(outputs), torch.cat(labels)), record["metric"]
+    for batch in _loader(config, build_valid(config)):
+        inputs, label = model.exported_batch(batch)
+        outputs.append(torch_outputs(wrapped, inputs))
+        labels.append(label)
+    seen, metric = (joined(outputs), torch.cat(labels)), record["metric"]
     return Measured(model.score(*seen)[metric], model.score_interval(*seen, metric))
 
 
@@ -209,6 +213,16 @@ def _provenance(candidate: Candidate, gate: Gate, checkpoint: Path, epoch: int) 
         "outputs": section.output_names,
         "gate": asdict(gate),
         "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _usage(candidate: Candidate, file: str) -> dict[str, Any]:
+    """What its card says beside the figures."""
+    config, model = candidate.config, candidate.model
+    return {
+        "intended_use": model.INTENDED_USE,
+        "example": model.example(file) or blank_example(onnx_section(config), file),
+        "data": config.dataset.model_dump(),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,8 @@ else:
     _Base = object
 
 WARMUP_SHARE = 0.1
+# What an exported model gives for `N` items: its only output `[N, ...]`, or all of them in order.
+Outputs = torch.Tensor | tuple[torch.Tensor, ...]
 
 
 class BaseMixin(_Base):
@@ -42,6 +44,7 @@ class BaseMixin(_Base):
             the metric does at the end: what stops trials early looks at it.
         FRESH: prefixes of weights that `common.is_restore` may leave at their fresh values, where the
             checkpoint has none of them or of another shape: a loss's, on other data.
+        INTENDED_USE: what the exported model is for, what it is given and gives: Markdown for its card.
 
     Attributes:
         previews: whether to draw pictures; the run says so.
@@ -51,6 +54,7 @@ class BaseMixin(_Base):
     SCORES: tuple[str, ...] = ()
     STEADIER: Mapping[str, str] = MappingProxyType({})
     FRESH: tuple[str, ...] = ()
+    INTENDED_USE: str = ""
     config: Config
     previews: bool = False
     _preview_failed: bool = False
@@ -142,19 +146,37 @@ class BaseMixin(_Base):
         parts = [outputs] if isinstance(outputs, torch.Tensor) else outputs
         return torch.stack([part.sum() for part in parts]).sum()
 
-    def score(self, outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-        """Metrics of a whole validation set, from what the exported wrapper gives and the labels."""
+    def exported_batch(self, batch: Any) -> tuple[Sequence[torch.Tensor], torch.Tensor]:
+        """(inputs in the order of `onnx.input_names`, labels `[N, ...]`) of a batch of the validation loader.
+
+        A batch is `(images, labels)` unless a model says otherwise.
+        """
+        images, labels = batch
+        return [images], labels
+
+    def score(self, outputs: Any, labels: torch.Tensor) -> dict[str, float]:
+        """Metrics of a whole validation set, from the exported wrapper's `Outputs` and the labels."""
         raise NotImplementedError(f"{type(self).__name__} must say how its outputs are scored")
 
-    def score_interval(
-        self, outputs: torch.Tensor, labels: torch.Tensor, metric: str
-    ) -> tuple[float, float] | None:
+    def score_interval(self, outputs: Any, labels: torch.Tensor, metric: str) -> tuple[float, float] | None:
         """95 % confidence interval of one of the metrics that `score` gives; None: none is known."""
         return None
 
     def score_details(self) -> dict[str, Any]:
-        """What lies behind the last `score`, as plain data for a model's JSON; nothing by default."""
+        """What lies behind the last `score`, as plain data for a model's JSON; nothing by default.
+
+        Rows `{fpr, tpr, threshold}` in `roc`, with the numbers `positive_pairs` and `negative_pairs` that
+        they rest on, become the card's thresholds.
+        """
         return {}
+
+    def example(self, file: str) -> str | None:
+        """A program of ten lines at most, for the card: it runs the exported `file` on what `sys.argv` names.
+
+        It prepares the inputs as training did, with no more than onnxruntime, numpy and a reader of images.
+        None: the card runs the file on blank inputs.
+        """
+        return None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts the config, as plain data, beside the weights: a checkpoint is a model."""

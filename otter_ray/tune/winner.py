@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otter_ray.config import to_yaml
 from otter_ray.errors import OtterError
+from otter_ray.export.card import write_card
 from otter_ray.export.run import Exported, earlier_export, export_checkpoint, measure
 from otter_ray.files import written_whole
 from otter_ray.report.front import front
@@ -74,6 +75,9 @@ def export_winner(search: Search, finals: Search | None = None) -> Outcome:
         except OtterError as exc:
             rejected.append(f"{candidate} failed the gate: {exc}")
             continue
+        if exported.is_earlier:
+            # Another may have won meanwhile, whose card it is now.
+            write_card(exported.onnx)
         with written_whole(folder.path / "best.yaml") as partial:
             partial.write_text(to_yaml(candidate.config))
         with written_whole(folder.path / "best.ckpt") as partial:
@@ -104,7 +108,7 @@ def export_others(search: Search, finals: Search | None, outcome: Outcome) -> li
                 search.folder.path,
                 label=candidate.label,
                 facts={"trial": candidate.trial},
-                is_tested=False,
+                is_winner=False,
             )
         except OtterError as exc:
             lines.append(f"{who} failed the gate: {exc}")
