@@ -62,7 +62,9 @@ def _sections(file: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     yield "## Input and output"
     yield "\n".join(_tensors(onnx.load(str(file), load_external_data=False)))
     yield "## Example"
-    yield f"In this folder, as `example.py`:\n\n```python\n{facts['example']}\n```"
+    arguments = " IMAGE ..." if "sys.argv" in facts["example"] else ""
+    yield f"In this folder, as `example.py`; `python example.py{arguments}`:"
+    yield f"```python\n{facts['example']}\n```"
     yield "## Data"
     yield f"```yaml\n{yaml.safe_dump(facts['data'], sort_keys=False)}```"
     yield "## Where it comes from"
@@ -98,7 +100,8 @@ def _thresholds(facts: Mapping[str, Any]) -> Iterator[str]:
     ]
     for fpr in FPRS:
         threshold, tpr = rows[fpr]["threshold"], rows[fpr]["tpr"]
-        known = f"{threshold:.7f}" if math.isfinite(threshold) else "none"
+        # Rounded down: a score that equals it passes.
+        known = f"{math.floor(threshold * 1e8) / 1e8:.8f}" if math.isfinite(threshold) else "none"
         table.append(f"| {fpr:.0e} | {known} | {tpr:.4f} | {math.floor(fpr * negatives)} of {negatives:,} |")
     yield "\n".join(table)
     if FPRS[-1] * negatives < 1:

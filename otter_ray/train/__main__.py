@@ -21,7 +21,9 @@ def train(
     folder: Annotated[
         Path | None, typer.Option("--folder", help="The run's folder. Default: runs/CONFIG/DATE-TIME.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="Metric that names the best epoch.")] = "valid_fpr@4",
+    metric: Annotated[
+        str | None, typer.Option(help="Metric that names the best epoch. Default: the model's first.")
+    ] = None,
     mode: Annotated[Literal["max", "min"], typer.Option(help="Which value of the metric is best.")] = "max",
     cpus: Annotated[
         int | None, typer.Option(min=1, help="Threads. Default: all. A trial's number repeats its digits.")
@@ -45,7 +47,7 @@ def train(
 
         loaded = load_config(config, sets or [])
         # Only now: a mistake in the config is told without waiting for torch.
-        from otter_ray.train.check import check_config
+        from otter_ray.train.check import check_config, first_score
         from otter_ray.train.distributed import rank, torchrun_launcher, torchrun_ranks
         from otter_ray.train.run import run_training
 
@@ -60,7 +62,7 @@ def train(
             loaded,
             folder,
             _print_epoch,
-            metric=metric,
+            metric=metric or first_score(loaded),
             mode=mode,
             cpus=cpus,
             checkpoint=checkpoint,

@@ -300,6 +300,15 @@ def metric_problem(config: Config, metric: str) -> str:
     return rule and f"{metric!r} cannot be measured on an exported model. {config.model.name} {rule}"
 
 
+def first_score(config: Config) -> str:
+    """The metric that its model names first: what a run is about where nobody says. Raises ConfigError."""
+    scores = getattr(find_class(config.model.name, "model", config.project), "SCORES", ())
+    if not scores:
+        message = f"is not given, and {config.model.name} declares no SCORES. Name a metric that it logs."
+        raise ConfigError([Problem("--metric", message)])
+    return str(scores[0])
+
+
 def unlogged(config: Config, name: str) -> str:
     """Why nothing can wait for the metric `name`, empty if the model logs it or does not say what it logs."""
     rule = _undeclared(config, "METRICS", name, "logs")

@@ -161,7 +161,7 @@ def test_a_model_of_several_inputs_and_outputs(tiny_config, tmp_path, recorded):
     candidate = Candidate(config, TwoInputs(), wrapped, "error", recorded, "cpu")
     loader = torch.utils.data.DataLoader(items, batch_size=4)
     if recorded:
-        with pytest.raises(ExportError, match="error measured on the ONNX file is 0.0000"):
+        with pytest.raises(ExportError, match=r"error measured on the ONNX file is 0.0000"):
             pass_gate(tmp_path / "two.onnx", candidate, loader)
         return
     gate = pass_gate(tmp_path / "two.onnx", candidate, loader)
