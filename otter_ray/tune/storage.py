@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,15 +75,18 @@ class Storage:
         with _told(self.uri):
             return bool(system.get_file_info(f"{path}/{name}").type != fs.FileType.NotFound)
 
-    def put(self, source: Path, name: str) -> None:
+    def put(self, source: Path, name: str, pauses: Sequence[float] = PAUSES) -> None:
         """Copies a file there. A reader sees the old one or the new one, never a part.
+
+        Args:
+            pauses: seconds before another try, of each.
 
         Raises:
             OSError: it could not be written, also after some tries.
         """
         system, path = _opened(self.uri)
         target = f"{path}/{name}"
-        for pause in (*PAUSES, None):
+        for pause in (*pauses, None):
             try:
                 _copy(source, system, target)
                 return
