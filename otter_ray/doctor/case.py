@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -90,9 +89,10 @@ class Case:
         from otter_ray.tune.auth import MODE
         from otter_ray.tune.check import local_node
         from otter_ray.tune.cluster import cluster
+        from otter_ray.tune.plan import Node, gpus_of
         from otter_ray.tune.session import TOKEN, ray_session
 
-        if TOKEN.exists() and stat.S_IMODE(TOKEN.stat().st_mode) & 0o077:
+        if _is_open(TOKEN):
             yield warning(f"others can read {TOKEN}, and with it run code here. chmod 600 {TOKEN}")
         if self.address is None:
             if os.environ.get(MODE) == "disabled":
@@ -107,11 +107,12 @@ class Case:
         )
         self.is_connected = True
         nodes, _ = cluster()
-        offered = (
-            f"{len(nodes)} nodes, {sum(n.cpus for n in nodes):g} CPUs, {sum(n.gpus for n in nodes):g} GPUs"
+        together = Node(sum(node.cpus for node in nodes), gpus_of(nodes))
+        asks = "a token" if os.environ.get(MODE) == "token" else "no token"
+        yield ok(
+            f"{self.address} asks for {asks}; {len(nodes)} node{'s' * (len(nodes) != 1)} with {together}; "
+            f"dashboard: {dashboard or 'none'}"
         )
-        asks = "asks for a token" if os.environ.get(MODE) == "token" else "asks for no token"
-        yield ok(f"{self.address}: {offered}, {asks}; dashboard: {dashboard or 'none'}")
 
     def reach(self) -> Iterator[Finding]:
         """Where studies are kept, from here and from each node."""
@@ -127,8 +128,9 @@ class Case:
         place = nearest(self.runs)
         if self.is_connected:
             check_nodes(place, storage)
-        who = "every node reads and writes" if self.is_connected else "this machine reads and writes"
-        yield ok(f"{who} {storage.uri if storage else place}")
+            yield ok(f"every node reads and writes {storage.uri if storage else place}")
+        elif storage is not None:
+            yield ok(f"this machine reads and writes {storage.uri}")
 
     def nodes(self) -> Iterator[Finding]:
         """What each node says of itself."""
@@ -172,6 +174,12 @@ class Case:
 
     def _paths(self) -> dict[str, str]:
         return data_paths(self.config, self.space) if self.config is not None else {}
+
+
+def _is_open(file: Path) -> bool:
+    """Whether others than its owner can read a file, and come to it."""
+    way = [folder.stat().st_mode & 0o011 for folder in file.parents if folder.is_dir()]
+    return file.is_file() and bool(file.stat().st_mode & 0o044) and all(way)
 
 
 @dataclass(frozen=True)

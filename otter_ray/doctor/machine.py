@@ -68,7 +68,7 @@ def gpus() -> Iterator[Finding]:
         hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
         yield warning(
             f"there is an NVIDIA driver, but torch {torch.__version__} (built with {build}) sees no GPU"
-            f"{f', and CUDA_VISIBLE_DEVICES is {hidden!r}' if hidden is not None else ''}: trials run on CPUs. "
+            f"{f' (CUDA_VISIBLE_DEVICES is {hidden!r})' if hidden is not None else ''}: trials run on CPUs. "
             "Install a torch with CUDA that the driver knows, give a container --gpus all, or unset that."
         )
     elif not count:
@@ -89,7 +89,7 @@ def _gpu(index: int) -> Finding:
     except RuntimeError as exc:
         return error(
             f"{name} (sm_{about.major}{about.minor}) does not compute: {str(exc).splitlines()[0]} Install a "
-            f"torch that is built for it (this one: {' '.join(torch.cuda.get_arch_list())}), or renew its driver."
+            f"torch that is built for it (not {' '.join(torch.cuda.get_arch_list())}), or renew its driver."
         )
     text = f"{name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free"
     if free < BUSY * total:
@@ -102,13 +102,11 @@ def limits() -> Iterator[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < FEW_FILES:
         yield warning(
-            f"{hard} open files at most: Ray's connections may fail. Raise it (ulimit -n 65536; in a container "
-            "--ulimit nofile=65536:65536)."
+            f"{hard} open files at most: Ray's connections may fail. Raise it: ulimit -n 65536, or "
+            "--ulimit nofile=65536:65536 of a container."
         )
     else:
-        yield ok(
-            f"{soft} open files, which Ray raises to {65536 if hard < 0 else max(soft, min(hard, 65536))}"
-        )
+        yield ok(f"{soft} open files" + (", which Ray raises" if soft < FEW_FILES else ""))
     if not SHARED_MEMORY.is_dir():
         yield warning(f"no {SHARED_MEMORY}: Ray keeps objects in files. Mount a tmpfs there.")
         return

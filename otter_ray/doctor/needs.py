@@ -69,9 +69,7 @@ def precision(config: Config) -> Iterator[Finding]:
     wanted = str(config.trainer.precision)
     on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
     if wanted.startswith("16") and not on_gpu:
-        yield warning(
-            f"trainer.precision {wanted} needs a GPU: on a CPU Lightning takes bf16-mixed. Set 32, or use a GPU."
-        )
+        yield warning(f"trainer.precision {wanted} is for GPUs: on a CPU Lightning takes bf16-mixed. Set 32.")
     elif wanted.startswith("bf16") and on_gpu:
         for index in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(index)
@@ -85,11 +83,12 @@ def hub(config: Config | None) -> Iterator[Finding]:
     if config is not None and not wants:
         yield ok(f"{config.name} asks for no pretrained weights")
         return
+    weights = f"the weights that {wants} asks for" if wants else "pretrained weights"
     cache = os.environ.get("HF_HOME") or "~/.cache/huggingface"
     if offline := [
         name for name in OFFLINE if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
     ]:
-        yield ok(f"not asked ({offline[0]} is set): {wants or 'pretrained weights'} must be in {cache}")
+        yield ok(f"not asked ({offline[0]} is set): {weights} must be in {cache}")
         return
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     try:
@@ -98,9 +97,9 @@ def hub(config: Config | None) -> Iterator[Finding]:
         pass  # it answered
     except (OSError, ValueError) as exc:
         yield warning(
-            f"{endpoint} does not answer within {HUB_SECONDS:g} s ({exc}): {wants or 'pretrained weights'} must be "
-            f"in {cache}. Fetch them once on a machine with a network, and set HF_HUB_OFFLINE=1, or each trial "
-            "waits for half a minute before it looks there."
+            f"{endpoint} does not answer within {HUB_SECONDS:g} s ({exc}): {weights} must be in {cache}. "
+            "Fetch them once on a machine with a network, and set HF_HUB_OFFLINE=1, or each trial waits for "
+            "half a minute before it looks there."
         )
         return
     yield ok(f"{endpoint} answers{f' ({wants})' if wants else ''}")
@@ -108,8 +107,8 @@ def hub(config: Config | None) -> Iterator[Finding]:
 
 def _wants(config: Config) -> str:
     """Which keys ask for pretrained weights; empty for none."""
-    wants = [f"{key} is true" for key in _pretrained_in(config.to_dict()["model"], "model")]
-    return ", ".join([*wants, *(["common.use_clip is true"] if config.common.use_clip else [])])
+    wants = _pretrained_in(config.to_dict()["model"], "model")
+    return " and ".join([*wants, *(["common.use_clip"] if config.common.use_clip else [])])
 
 
 def _pretrained_in(data: Any, key: str) -> Iterator[str]:

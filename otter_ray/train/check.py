@@ -7,6 +7,7 @@ anything starts.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -254,7 +255,8 @@ def _trainer(config: Config) -> list[Problem]:
 def _precision(precision: Any) -> list[tuple[str, str]]:
     """A precision that Lightning does not know; its Trainer alone can tell."""
     try:
-        with quiet():
+        # What Lightning makes of it on a CPU is of no interest on a GPU.
+        with quiet(), warnings.catch_warnings(action="ignore"):
             L.Trainer(
                 precision=precision, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False
             )
