@@ -20,6 +20,8 @@ MAY_IMPORT = {
     "report": {"config"},
     "export": {"train", "config"},
     "tune": {"export", "report", "train", "config"},
+    "doctor": {"tune", "train", "config"},
+    "init": {"export", "train", "config"},  # the project that it makes
     "docclassifier": {"train", "config"},
 }
 
@@ -91,6 +93,8 @@ def test_the_projects_folder_exports_what_configs_name():
         ("otter_ray.config", ["torch", "ray", "optuna", "lightning", "numpy"]),
         ("otter_ray.train.__main__", ["torch", "ray", "optuna"]),
         ("otter_ray.export.run", ["ray", "optuna"]),
+        ("otter_ray.doctor.case", ["torch", "ray", "optuna", "lightning", "numpy"]),
+        ("otter_ray.init.project", ["torch", "ray", "optuna", "lightning", "numpy", "pydantic"]),
     ],
 )
 def test_what_an_import_leaves_out(module, absent):

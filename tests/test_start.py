@@ -23,6 +23,8 @@ typer.run(%s)
         ("train", ["--help"], "Train one config"),
         ("export", ["--help"], "Export a trained model"),
         ("report", ["--help"], "Print the trials"),
+        ("doctor", ["--help"], "Look over this machine"),
+        ("init", ["--help"], "Make a new project"),
         ("tune", ["demo", "--set", "trainer.max_epochs=0"], "trainer.max_epochs: 0 is too small"),
         ("tune", ["demo", "--space", "absent"], "no search space"),
         ("tune", ["demo", "--space", "lr.yaml"], "Lower it, or raise trainer.max_epochs."),

@@ -49,7 +49,9 @@ def doctor(
             counts[finding.level] += 1
             console.print(f"{finding.level:8}", style=STYLES[finding.level], end="")
             console.print(f"{about:9} {finding.text.replace(chr(10), chr(10) + ' ' * 18)}")
-    console.print(f"{counts['error']} errors, {counts['warning']} warnings")
+    console.print(
+        ", ".join(f"{counts[level]} {level}{'s' * (counts[level] != 1)}" for level in ("error", "warning"))
+    )
     raise typer.Exit(USER_ERROR if counts["error"] else 0)
 
 

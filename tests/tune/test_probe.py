@@ -84,6 +84,23 @@ def test_with_a_storage_only_that_need_be_seen(cluster, hidden, tmp_path):
         check_nodes(tmp_path, Storage(str(hidden / "nfs")))
 
 
+def test_the_doctor_names_it_and_looks_at_every_node(head, hidden, tmp_path):
+    line = [sys.executable, "-m", "otter_ray.doctor", "--address", head.address, "--runs", str(hidden)]
+    with blind_node(head.address, hidden):
+        deadline = time.monotonic() + 60
+        while (done := subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)) and (
+            "; 2 nodes with 2 CPUs" not in done.stdout
+        ):
+            assert time.monotonic() < deadline, done.stdout + done.stderr
+    assert done.returncode == 2
+    assert "error   storage   1 of 2 nodes cannot work on" in done.stdout
+    assert "warning ray       the Ray at" in done.stdout  # it asks nobody for a token
+    told = [text for text in done.stdout.splitlines() if text.startswith("ok      nodes ")]
+    assert len(told) == 2
+    assert all("packages as required" in text and "GiB free" in text for text in told)
+    assert list(hidden.iterdir()) == []
+
+
 def test_a_node_that_joins_later_is_named_by_the_first_trial_on_it(head, hidden, tune, tiny_sets, tmp_path):
     """It was not there to be asked; its trial would go into a folder of its own."""
     longer = [
