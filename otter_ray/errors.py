@@ -5,7 +5,8 @@ OtterError
 ├── DataError       a folder of images that cannot be used
 ├── TrainingError   a run that cannot start or go on
 ├── StudyError      a study that cannot start or go on
-└── ExportError     a model that cannot be exported, or that failed the gate
+├── ExportError     a model that cannot be exported, or that failed the gate
+└── ProjectError    a new project that cannot be made
 
 A command prints the message, no traceback, and exits with 2.
 """
@@ -36,6 +37,10 @@ class StudyError(OtterError):
 
 class ExportError(OtterError):
     """A checkpoint cannot be exported, or its ONNX file failed the gate."""
+
+
+class ProjectError(OtterError):
+    """A new project has a name that it cannot have, or no place."""
 
 
 @dataclass(frozen=True)

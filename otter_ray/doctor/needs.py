@@ -56,10 +56,16 @@ def paths(wanted: Mapping[str, str]) -> Iterator[Finding]:
         elif place.is_dir() and not (count := sum(1 for _ in islice(place.iterdir(), MANY))):
             yield error(f"{key}: {place.absolute()} is empty. Fill it, or --set {key}=PATH.")
         else:
-            entries = f", {count}{'+' * (count == MANY)} entries" if place.is_dir() else ""
+            entries = f", {_entries(count)}" if place.is_dir() else ""
             yield ok(f"{key}: {place.absolute()}{entries}")
     if not wanted:
         yield ok("the config names no folder or file")
+
+
+def _entries(count: int) -> str:
+    if count == 1:
+        return "1 entry"
+    return f"{count} entries" + (" or more" if count == MANY else "")
 
 
 def precision(config: Config) -> Iterator[Finding]:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import keyword
 import re
-import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from otter_ray.errors import OtterError
+from otter_ray.errors import ProjectError
 
 TEMPLATE = Path(__file__).parent / "template"
 PLACEHOLDER = "my_project"
 # Git would heed a `.gitignore` within the template.
 RENAMED = {"gitignore": ".gitignore"}
-
-
-class ProjectError(OtterError):
-    """A project cannot be made."""
 
 
 def create_project(name: str, folder: Path) -> None:
@@ -63,4 +58,3 @@ def _write(source: Path, folder: Path, name: str) -> None:
     target = folder / inner.with_name(RENAMED.get(inner.name, inner.name))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(source.read_text().replace(PLACEHOLDER, name))
-    shutil.copymode(source, target)

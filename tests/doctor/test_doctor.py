@@ -5,14 +5,17 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from otter_ray.config import load_config, load_space
+from otter_ray.config.lookup import find_config
 from otter_ray.doctor.case import Case, _is_open
 from otter_ray.doctor.finding import error, examine, ok, warning
 from otter_ray.doctor.machine import packages
@@ -123,7 +126,7 @@ def test_folders_of_a_config_and_of_what_is_searched(tmp_path):
         f"{train}.root (searched)": str(tmp_path / "empty"),
     }
     findings = [*paths(wanted)]
-    assert of_level(findings, "ok")[0] == f"{train}.root: {tmp_path}/full, 1 entries"
+    assert of_level(findings, "ok")[0] == f"{train}.root: {tmp_path}/full, 1 entry"
     absent, empty = of_level(findings, "error")
     assert absent.startswith(f"{train}.imagenet_root: there is no /absent. Mount or fetch it")
     assert empty.startswith(f"{train}.root (searched): {tmp_path}/empty is empty. Fill it")
@@ -179,16 +182,16 @@ def test_a_precision_that_is_for_gpus():
     assert [*precision(load_config("demo"))] == []
 
 
-def test_a_token_that_others_can_read(tmp_path):
-    token = tmp_path / "auth_token"
-    token.touch(0o644)
-    for mode, is_open in ((0o755, True), (0o700, False)):
-        tmp_path.parent.chmod(mode)
-        expected = is_open and all(folder.stat().st_mode & 0o011 for folder in token.parents)
-        assert _is_open(token) is expected
-    tmp_path.parent.chmod(0o755)
-    token.chmod(0o600)
-    assert not _is_open(token)
+def test_a_token_that_others_can_read():
+    with tempfile.TemporaryDirectory() as home:
+        token = Path(home) / ".ray" / "auth_token"
+        token.parent.mkdir(0o755)
+        token.touch(0o644)
+        assert not _is_open(token)  # the home is its owner's alone
+        Path(home).chmod(0o755)
+        assert _is_open(token) is all(folder.stat().st_mode & 0o011 for folder in Path(home).parents)
+        token.chmod(0o600)
+        assert not _is_open(token)
 
 
 def test_a_storage_that_cannot_be_used(tmp_path):
@@ -232,7 +235,7 @@ def test_the_command_tells_everything_at_once(tmp_path):
 
 def test_a_config_without_a_space_can_be_trained(tmp_path):
     lone = tmp_path / "lone.yaml"
-    lone.write_text((load_config.__globals__["find_config"]("demo")).read_text())
+    lone.write_text(find_config("demo").read_text())
     case = Case(str(lone), None, [], None, None, tmp_path)
     (finding,) = examine(case.load)
     assert finding.level == "warning"

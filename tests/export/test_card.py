@@ -15,7 +15,7 @@ from otter_ray.config import Config
 from otter_ray.docclassifier.images import load_images
 from otter_ray.docclassifier.metric import pair_roc
 from otter_ray.errors import ExportError
-from otter_ray.export.card import write_card
+from otter_ray.export.card import blank_example, write_card
 from otter_ray.export.gate import Candidate, pass_gate
 from otter_ray.export.onnx_file import write_onnx
 from otter_ray.export.run import export_checkpoint
@@ -34,10 +34,14 @@ def card(exported):
 
 
 @pytest.fixture(scope="module")
-def embed(tiny_run):
-    """Unit embeddings of images [N, 3, h, w], by the PyTorch model."""
+def config(tiny_run):
     record = torch.load(tiny_run.best, map_location="cpu", weights_only=True)
-    config = Config.from_dict(record["config"], record["config_name"])
+    return Config.from_dict(record["config"], record["config_name"])
+
+
+@pytest.fixture(scope="module")
+def embed(tiny_run, config):
+    """Unit embeddings of images [N, 3, h, w], by the PyTorch model."""
     model = load_model_from_config(config, tiny_run.best)
 
     def run(images):
@@ -121,6 +125,14 @@ def test_what_an_earlier_version_exported_stays_without_a_card(exported, tmp_pat
     (tmp_path / "old.json").write_text(json.dumps(facts))
     assert write_card(tmp_path / "old.onnx") is None
     assert not (tmp_path / "MODEL.md").exists()
+
+
+def test_a_project_that_gives_no_example_gets_one_on_blank_inputs(exported, config):
+    code = blank_example(config.onnx, exported.onnx.name)
+    assert len(code.splitlines()) <= 10
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, cwd=exported.onnx.parent, capture_output=True, text=True, check=True)
+    assert done.stdout == "feats (1, 128)\n"
 
 
 class Wrapped(nn.Module):

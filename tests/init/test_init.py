@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from otter_ray.config import load_config
-from otter_ray.init.project import TEMPLATE, ProjectError, create_project
+from otter_ray.errors import ProjectError
+from otter_ray.init.project import TEMPLATE, create_project
 from otter_ray.train.check import first_score
 
 ROOT = Path(__file__).parents[2]

@@ -86,7 +86,7 @@ def test_the_folder_holds_what_the_design_says(searched):
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "study.journal", "trials", "trials.parquet", "config.yaml", "best.yaml", "best.ckpt",
-        "environment.json", "augmented.png", "captures.png",
+        "environment.json", "augmented.png", "captures.png", "MODEL.md",
     }  # fmt: skip
     trial = {path.name for path in (folder / "trials/0000").iterdir()}
     assert trial >= {"config.yaml", "checkpoints", "log.txt", "logger"}
@@ -143,11 +143,13 @@ def test_what_was_exported_is_not_exported_again(searched, reopened, tmp_path):
     copy = shutil.copytree(searched[0], tmp_path / "moved")
     search = reopened(copy)
     (copy / "best.yaml").unlink()
+    (copy / "MODEL.md").write_text("# another_winner.onnx")
     first = export_winner(search).exported
     assert first.is_earlier
     assert [first.onnx] == list(copy.glob("*.onnx"))
     assert str(first.gate) in searched[1]
-    assert (copy / "best.yaml").read_bytes() == (searched[0] / "best.yaml").read_bytes()
+    for name in ("best.yaml", "MODEL.md"):
+        assert (copy / name).read_bytes() == (searched[0] / name).read_bytes()
     # Of a file whose JSON a kill prevented nothing is known.
     first.json.unlink()
     again = export_winner(search).exported
