@@ -312,6 +312,9 @@ def test_a_real_study_exports_its_best_under_their_own_names(tune, tiny_sets, tm
     names = {path.stem.split("_")[2] for path in folder.glob("demo_*_fp32.onnx")}
     assert len(names) == 2
     assert all(name.startswith("trial") for name in names)
+    [other] = folder.glob("demo_*_fp32.md")
+    winner = (folder / "MODEL.md").read_text().split()[1]
+    assert {winner, f"{other.stem}.onnx"} == {path.name for path in folder.glob("*.onnx")}
     [known] = [json.loads(path.read_text()) for path in folder.glob("figures.json")]
     assert len(known["figures"]) == 3
     # Nothing is tried, nothing is measured again, and the rest of the front can be had later.
