@@ -29,11 +29,24 @@ Sets = Annotated[
 ]
 
 
-def plain_console() -> Console:
-    """A console for what users named: brackets in it are no markup, long lines are not folded."""
+def plain_console(quiet: bool = False, stderr: bool = False) -> Console:
+    """A console for what users named: brackets in it are no markup, long lines are not folded.
+
+    Args:
+        quiet: it prints nothing but what is told (`tell`).
+    """
     from rich.console import Console
 
-    return Console(markup=False, highlight=False, soft_wrap=True)
+    return Console(markup=False, highlight=False, soft_wrap=True, quiet=quiet, stderr=stderr)
+
+
+def tell(console: Console, text: str, style: str | None = None) -> None:
+    """Prints what is to be heard from a quiet console, too: warnings, errors, results."""
+    before, console.quiet = console.quiet, False
+    try:
+        console.print(text, style=style)
+    finally:
+        console.quiet = before
 
 
 @contextmanager
@@ -60,12 +73,14 @@ def honest_exit() -> Iterator[None]:
 
 
 def _plainly(show: Any) -> Any:
-    """`warnings.showwarning` that leaves the warnings of other packages to `show`."""
-    ours = Path(__file__).parent
+    """`warnings.showwarning` that leaves the warnings of other packages to `show`, and says ours once."""
+    ours, told = Path(__file__).parent, set[str]()
 
     def showwarning(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
         if ours in Path(filename).parents:
-            print(f"warning: {message}", file=sys.stderr)
+            if (text := str(message)) not in told:
+                told.add(text)
+                print(f"warning: {text}", file=sys.stderr)
         else:
             show(message, category, filename, *place)
 

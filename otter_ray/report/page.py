@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from rich.console import Console
 
+from otter_ray.cli import tell
 from otter_ray.report.finals import print_finals, rank_with_finals, read_finalists
 from otter_ray.report.rows import METRIC, TrialRow, mode_of, objectives_of
 from otter_ray.report.tables import outcome_lines, trials_table
@@ -31,5 +32,5 @@ def print_page(
     winner = rank_with_finals(rows, mode, finalists)[:1]
     console.print(trials_table(rows, winner, metric, mode, objectives_of(study)))
     for line in outcome_lines(rows, metric, mode, exported, has_finals=bool(finalists)):
-        console.print(line)
+        tell(console, line)
     print_finals(console, finalists, metric, mode)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit, plain_console
+from otter_ray.cli import INTERRUPTED, ConfigName, Sets, honest_exit, tell
 from otter_ray.errors import ConfigError, Problem, StudyError
 
 if TYPE_CHECKING:
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from otter_ray.tune.halt import Halt
     from otter_ray.tune.limits import Limits
     from otter_ray.tune.run import Search
+    from otter_ray.tune.show import Show
     from otter_ray.tune.storage import Storage
     from otter_ray.tune.winner import Outcome
 
 FAILED = 1
+# What of the gate's figures is an event's.
+GATE = ("metrics", "interval", "test")
 
 
 def tune(
@@ -89,6 +92,12 @@ def tune(
         str,
         typer.Option(help="What is exported: best, pareto (the whole front), or top with a number: top3."),
     ] = "best",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print warnings, errors and the result, nothing else.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines: one object for each event. Words go to stderr.")
+    ] = False,
 ) -> None:
     """Search a config's space, then export the best epoch of the best trial as a proven ONNX file.
 
@@ -105,8 +114,10 @@ def tune(
     from otter_ray.tune.exports import Exports
     from otter_ray.tune.job import job_address, lasting
     from otter_ray.tune.limits import Limits, parse_duration
+    from otter_ray.tune.show import choose_show
 
-    with honest_exit():
+    show = choose_show(as_json, quiet)
+    with honest_exit(), show.whole():
         # A mistake that can be seen without torch, ray and optuna is told before they are imported.
         loaded, searched = load_both(config, space, sets or [])
         if trials is not None:
@@ -116,10 +127,10 @@ def tune(
         exports = Exports.of(export, searched.study)
         address = address or job_address()
         if dry_run:
-            _dry_run(loaded, searched, samples, address)
+            _dry_run(loaded, searched, samples, address, show.console)
             return
         choice = Choice(lasting(runs), name, resume, storage, accept_changes, warm_start)
-        code = _study(loaded, searched, choice, address, limits, exports)
+        code = _study(loaded, searched, choice, address, limits, exports, show)
     raise typer.Exit(code)
 
 
@@ -175,7 +186,7 @@ class Choice:
         return best_of(self.warm_start, self.runs, config, space, console) if self.warm_start else []
 
 
-def _dry_run(config: Config, space: Space, samples: int, address: str | None) -> None:
+def _dry_run(config: Config, space: Space, samples: int, address: str | None, console: Console) -> None:
     from otter_ray.tune.check import local_node
     from otter_ray.tune.cluster import autoscaler_config, cluster
     from otter_ray.tune.dry_run import show_plan
@@ -183,15 +194,22 @@ def _dry_run(config: Config, space: Space, samples: int, address: str | None) ->
 
     with ray_session(address) if address else nullcontext():
         nodes, growth = cluster(autoscaler_config()) if address else ([local_node()], [])
-    show_plan(config, space, nodes, growth, samples, plain_console())
+    show_plan(config, space, nodes, growth, samples, console)
 
 
 def _study(
-    config: Config, space: Space, choice: Choice, address: str | None, limits: Limits, exports: Exports
+    config: Config,
+    space: Space,
+    choice: Choice,
+    address: str | None,
+    limits: Limits,
+    exports: Exports,
+    show: Show,
 ) -> int:
     from otter_ray.tune.session import imports_at_once, ray_session
+    from otter_ray.tune.show import summary
 
-    console = plain_console()
+    console = show.console
     with ExitStack() as stack:
 
         @cache
@@ -223,7 +241,8 @@ def _study(
         folder, storage = choice.folder(config.name)
         stack.enter_context(sole_driver(folder))
         if growth and storage is None:
-            console.print(
+            tell(
+                console,
                 f"warning: nodes that the autoscaler adds must see {folder.path}, too. If they share no such "
                 "folder (NFS), give --storage s3://BUCKET/PATH.",
                 style="yellow",
@@ -235,66 +254,74 @@ def _study(
                 config, space, folder, console, storage, choice.accept_changes, first, exports
             )
         console.print(f"study: {folder.path}")
+        options = space.study
+        show.event("study", folder=str(folder.path), metric=options.metric, mode=options.mode)
 
         @cache
         def connect() -> None:
             if shown := dashboard():
                 console.print(f"dashboard: {shown}")
 
-        halt, finals = Phases(console, connect, autoscaler, limits).run(search)
-    return _finish(search, finals, console, halt)
+        halt, finals = Phases(console, connect, autoscaler, limits, show).run(search)
+    code = _finish(search, finals, show, halt)
+    show.event("end", code=code, **summary(search.study))
+    return code
 
 
-def _finish(search: Search, finals: Search | None, console: Console, halt: Halt | None) -> int:
+def _finish(search: Search, finals: Search | None, show: Show, halt: Halt | None) -> int:
     """Exports the winner, where there is any; gives the exit code."""
     from otter_ray.tune.room import no_room
     from otter_ray.tune.winner import export_others, export_winner
 
-    further = f"--name {search.folder.name} --resume"
+    console, further = show.console, f"--name {search.folder.name} --resume"
     if halt and halt.is_fault:
         folder = search.folder.path
         reason = no_room(folder, folder) if halt.is_full else halt.reason
         raise StudyError(f"{reason}. What is done is kept: mend that, and go on with {further}")
     reason = halt.reason if halt else "stopped"
     if left := search.trials_left():
-        console.print(f"{reason}; trials left: {left}; go on with {further}")
+        tell(console, f"{reason}; trials left: {left}; go on with {further}")
     if runs_left := finals.trials_left() if finals else 0:
-        console.print(f"{reason}; runs of finalists left: {runs_left}; go on with {further}")
+        tell(console, f"{reason}; runs of finalists left: {runs_left}; go on with {further}")
     interrupted = bool((left or runs_left) and halt and halt.is_interrupt)
     if interrupted and not search.has_winner():
         return INTERRUPTED
     decisive = finals if not runs_left else None
     outcome = export_winner(search, decisive)
-    _print_outcome(console, outcome, search)
+    _tell_outcome(show, outcome, search)
     if search.exports.are_several:
         for line in export_others(search, decisive, outcome):
-            console.print(line)
+            tell(console, line)
     search.keep()
     if interrupted:
         return INTERRUPTED
     return 0 if outcome.exported else FAILED
 
 
-def _print_outcome(console: Console, outcome: Outcome, search: Search) -> None:
+def _tell_outcome(show: Show, outcome: Outcome, search: Search) -> None:
     from otter_ray.report.page import print_page
     from otter_ray.report.tables import values_table
     from otter_ray.tune.folder import config_of
 
+    console = show.console
     facts = json.loads(outcome.exported.json.read_text()) if outcome.exported else None
     print_page(console, search.study, search.folder.path, outcome.rows, facts)
     for line in outcome.rejected:
-        console.print(line)
+        tell(console, line)
     if outcome.winner is None or outcome.exported is None:
-        console.print("no trial gave a model that passed the gate", style="red")
+        tell(console, "no trial gave a model that passed the gate", style="red")
         return
     values = outcome.winner.values
     base = config_of(search.folder, outcome.winner.config, search.config)
     console.print(values_table(values, {key: base.get(key) for key in values if base.has(key)}))
-    console.print(str(outcome.exported.gate))
+    tell(console, str(outcome.exported.gate))
     if announcement := outcome.exported.gate.announcement():
-        console.print(announcement, style="bold")
+        tell(console, announcement, style="bold")
     before = " (exported before, from the same checkpoint)" if outcome.exported.is_earlier else ""
-    console.print(f"onnx: {outcome.exported.onnx}{before}", style="bold")
+    tell(console, f"onnx: {outcome.exported.onnx}{before}", style="bold")
+    assert facts is not None
+    told = {key: facts[key] for key in ("trial", "base")} | {key: facts["gate"][key] for key in GATE}
+    show.event("exported", onnx=outcome.exported.onnx, json=outcome.exported.json, **told)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,13 @@ from otter_ray.tune.mirror import JournalMirror
 from otter_ray.tune.names import trial_name
 from otter_ray.tune.part import TrialSetup
 from otter_ray.tune.plan import Plan
-from otter_ray.tune.progress import ProgressLines
+from otter_ray.tune.progress import Progress
 from otter_ray.tune.room import CheckpointSweeper
 from otter_ray.tune.run import Search
 from otter_ray.tune.scheduler import build_scheduler
 from otter_ray.tune.searcher import OptunaBridge
+from otter_ray.tune.show import Lines, Show
+from otter_ray.tune.state import StudyState
 from otter_ray.tune.trial import run_trial
 
 
@@ -56,27 +58,30 @@ def make_driver(
     console: Console,
     autoscaler: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
+    show: Show | None = None,
 ) -> Driver:
-    """That of a search."""
+    """That of a search, shown in plain lines or as `show` does."""
+    show = show or Lines(console)
     config, space, study = search.config, search.space, search.study
     options, book = space.study, search.book
-    halt = Halt(study, limits, lambda text: console.print(text, style="yellow"), search.place)
+    halt = Halt(study, limits, show.tell, search.place)
     halting = HaltTune(halt)
     bridge = OptunaBridge(study, space, config, halt, LiveLimit(plan, autoscaler), book)
     keep = max(options.keep_best, search.exports.count)
     sweeper = CheckpointSweeper(study, search.folder, search.storage, options, keep, console)
-    lines = ProgressLines(
-        console,
+    state = StudyState(
         options,
         config.trainer.max_epochs,
         plan,
-        read_rows(study),
-        not violated(config, options, book),
-        search.labels,
-        search.place,
+        title=f"{config.name}/{search.folder.name}",
+        rows=read_rows(study),
+        base_counts=not violated(config, options, book),
+        labels=search.labels,
+        place=search.place,
+        until=halt.until,
     )
-    metrics = StudyMetrics(study, f"{config.name}/{search.folder.name}")
-    callbacks = [halting, lines, GroupRemover(), metrics, sweeper]
+    progress = Progress(study, state, show, StudyMetrics(console))
+    callbacks = [halting, progress, GroupRemover(), sweeper]
     if search.storage is not None:
         callbacks.append(JournalMirror(search.storage, search.folder.path, console))
     scheduler = build_scheduler(options, bridge, config.trainer.max_epochs, search.is_kept)
@@ -89,6 +94,7 @@ def run_trials(
     console: Console,
     autoscaler: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
+    show: Show | None = None,
 ) -> Halt:
     """Runs the trials that the plan counts, as many at once as the nodes hold.
 
@@ -118,7 +124,7 @@ def run_trials(
     trainable = tune.with_resources(partial(run_trial, setup), resources)
     # What the dashboard's list of actors shows: a slot runs many trials.
     trainable.__name__ = f"{config.name}/{search.folder.name}"
-    return run_trainable(trainable, search, plan, console, autoscaler, limits)
+    return run_trainable(trainable, search, plan, console, autoscaler, limits, show)
 
 
 def run_trainable(
@@ -128,10 +134,11 @@ def run_trainable(
     console: Console,
     autoscaler: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
+    show: Show | None = None,
 ) -> Halt:
     """Runs a Tune trainable that takes and reports what `run_trial` does."""
-    config = search.config
-    driver = make_driver(search, plan, console, autoscaler, limits)
+    config, show = search.config, show or Lines(console)
+    driver = make_driver(search, plan, console, autoscaler, limits, show)
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(
@@ -156,7 +163,7 @@ def run_trainable(
                 failure_config=tune.FailureConfig(max_failures=search.space.study.retries),
             ),
         )
-        with two_interrupts(driver.bridge.halt):
+        with two_interrupts(driver.bridge.halt), show.running():
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -8,6 +8,7 @@ import optuna
 from rich.console import Console
 from rich.syntax import Syntax
 
+from otter_ray.cli import tell
 from otter_ray.config import Config, Space, to_yaml
 from otter_ray.config.grid import grid_trials
 from otter_ray.report.tables import shown
@@ -50,7 +51,7 @@ def tell_plan(plan: Plan, config: Config, console: Console, note: str = "") -> N
     if note:
         console.print(f"      {note}")
     if plan.gpu_note:
-        console.print(f"warning: {plan.gpu_note}", style="yellow")
+        tell(console, f"warning: {plan.gpu_note}", style="yellow")
     if note := loader_note(config, plan.cpus):
         console.print(note)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ray.tune import Callback
 from rich.console import Console
 
+from otter_ray.cli import tell
 from otter_ray.errors import OtterError
 from otter_ray.tune.figures import FILE
 from otter_ray.tune.storage import Storage
@@ -53,7 +54,7 @@ class JournalMirror(Callback):  # type: ignore[misc]
                     self.storage.put(figures, FILE)
                 self.storage.put_journal(self.folder)
             except (OSError, OtterError) as exc:
-                self.console.print(f"not kept in {self.storage.uri} yet: {exc}", markup=False)
+                tell(self.console, f"not kept in {self.storage.uri} yet: {exc}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks and we never read them back."""

@@ -9,10 +9,15 @@ from otter_ray.tune.keys import BASE, NUMBER, SCHEDULE, VALUES
 
 
 def trial_name(config: str, assignment: Mapping[str, Any]) -> str:
-    """`demo/0007 lr=0.00565 s=12`; keys that one parameter sets together stand there once."""
-    values = {key: value for key, value in assignment[VALUES].items() if key != SCHEDULE}
-    changes = dict.fromkeys(f"{key.rpartition('.')[2]}={_value(value)}" for key, value in values.items())
-    return f"{config}/{assignment[NUMBER]:04d} {'base' if values == BASE else ' '.join(changes)}"
+    """`demo/0007 lr=0.00565 s=12`."""
+    return f"{config}/{assignment[NUMBER]:04d} {changes_of(assignment[VALUES])}"
+
+
+def changes_of(values: Mapping[str, Any]) -> str:
+    """`lr=0.00565 s=12`, or `base`; keys that one parameter sets together stand there once."""
+    changes = {key: value for key, value in values.items() if key != SCHEDULE}
+    words = dict.fromkeys(f"{key.rpartition('.')[2]}={_value(value)}" for key, value in changes.items())
+    return "base" if changes == BASE else " ".join(words)
 
 
 def _value(value: Any) -> str:

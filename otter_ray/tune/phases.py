@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +17,10 @@ from otter_ray.tune.finals import finals_note, open_finals
 from otter_ray.tune.halt import Halt, used_up
 from otter_ray.tune.limits import Limits
 from otter_ray.tune.run import Search
+from otter_ray.tune.show import Show
+
+# What of a plan is an event's.
+PLANNED = ("unit", "trials", "slots", "workers", "cpus", "gpus", "scheduler", "epochs", "epochs_expected")
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class Phases:
     Attributes:
         connect: to Ray, where that has not happened yet.
         autoscaler: its configuration, or None for none.
+        show: what shows the trials; None: plain lines.
     """
 
     console: Console
     connect: Callable[[], object]
     autoscaler: Mapping[str, Any] | None
     limits: Limits
+    show: Show | None = None
 
     def run(self, search: Search) -> tuple[Halt | None, Search | None]:
         """The search and, unless what ended it ends the command, its finals.
@@ -71,12 +77,15 @@ class Phases:
         to_come = [finals.labels[row.number] for row in read_rows(finals.study) if not row.has_ended]
         trials = dict.fromkeys(label.partition(" ")[0] for label in to_come)
         self.console.print(f"the search is over; finalists: trials {', '.join(trials)}")
-        return self._run(finals, Limits(seconds))
+        return self._run(finals, Limits(seconds), unit="run")
 
-    def _run(self, search: Search, limits: Limits, note: str = "") -> Halt:
+    def _run(self, search: Search, limits: Limits, note: str = "", unit: str = "trial") -> Halt:
         self.connect()
         plan = plan_for(
             search.config, search.space.with_trials(search.trials_left()), *cluster(self.autoscaler)
         )
+        plan = replace(plan, unit=unit)
         tell_plan(plan, search.config, self.console, note)
-        return run_trials(search, plan, self.console, self.autoscaler, limits)
+        if self.show is not None:
+            self.show.event("plan", **{name: getattr(plan, name) for name in PLANNED})
+        return run_trials(search, plan, self.console, self.autoscaler, limits, self.show)

@@ -65,6 +65,7 @@ class Plan:
         scheduler: that stops trials early.
         epochs: of all trials, at most.
         epochs_expected: `expected_epochs` of them.
+        unit: what a trial is called here.
     """
 
     trials: int
@@ -79,6 +80,7 @@ class Plan:
     scheduler: str
     epochs: int
     epochs_expected: float
+    unit: str = "trial"
 
     def __str__(self) -> str:
         each = f"{_count(self.cpus, 'CPU')} and {_count(self.gpus, 'GPU')} each"
@@ -86,7 +88,7 @@ class Plan:
             each = f"{self.workers} workers with {each}"
         there = Node(sum(node.cpus for node in self.nodes), gpus_of(self.nodes))
         lines = [
-            f"{_count(self.trials, 'trial')} on {_count(self.slots, 'slot')} of {each} "
+            f"{_count(self.trials, self.unit)} on {_count(self.slots, 'slot')} of {each} "
             f"({_count(len(self.nodes), 'node')}, {there.cpus:g} CPUs, {there.gpus:g} GPUs): "
             f"{_count(ceil(self.trials / self.slots), 'round')}, at most {_count(self.epochs, 'epoch')}"
         ]

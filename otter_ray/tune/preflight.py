@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from otter_ray.cli import tell
 from otter_ray.config import Config, Parameter, Space
 from otter_ray.errors import ConfigError, OtterError, Problem
 from otter_ray.export.figures import architecture, fresh_model
@@ -48,7 +49,7 @@ def preflight(config: Config, space: Space, book: FigureBook, console: Console) 
                 console.print(f"pre-flight: {count} of {len(new)} models")
             tried.error, note = _try(tried.config, book)
             if note:
-                console.print(f"warning: pre-flight could not try everything here: {note}", style="yellow")
+                tell(console, f"warning: pre-flight could not try everything here: {note}", style="yellow")
     if problems := _problems(config, [*every.values()]):
         raise ConfigError(problems)
     measure_first(config, space, book)

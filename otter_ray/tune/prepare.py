@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import Dataset
 
+from otter_ray.cli import tell
 from otter_ray.config import Config, Space
 from otter_ray.train.builders import (
     build_datasets,
@@ -109,7 +110,7 @@ def _told(console: Console) -> Iterator[None]:
         yield
     messages = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
     for message in sorted(messages):
-        console.print(f"warning: {message}", style="yellow")
+        tell(console, f"warning: {message}", style="yellow")
 
 
 def _distinct(config: Config, space: Space, part: Callable[[Config], str]) -> Iterator[Config]:

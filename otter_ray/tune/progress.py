@@ -1,120 +1,105 @@
-"""What a running study prints: one line for each epoch of each trial."""
+"""What Tune tells of a running study: it becomes the study's state, and events for those who show them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import optuna
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from rich.console import Console
 
-from otter_ray.config import StudyOptions
-from otter_ray.report.rows import TrialRow, rank
+from otter_ray.report.rows import read_row
 from otter_ray.tune.gpu import suggestion
-from otter_ray.tune.keys import BASE, EPOCH, ERROR, GPU_PEAK, GPU_TOTAL, NUMBER, VALUES
-from otter_ray.tune.plan import Plan
+from otter_ray.tune.keys import BASE, EPOCH, ERROR, NUMBER, VALUES
+from otter_ray.tune.show import Show
+from otter_ray.tune.state import StudyState
 
 DEATH = "its process died"
 
 
-class ProgressLines(Callback):  # type: ignore[misc]
-    """Prints each epoch as it is reported, beside the best so far.
+class Progress(Callback):  # type: ignore[misc]
+    """Keeps a study's state, and tells each event to `shows`.
 
     Args:
-        console: where to.
-        study: names the metric.
-        max_epochs: of a trial that nobody stops.
-        plan: of the study.
-        rows: its trials so far, where it goes on.
-        base_counts: whether the base config satisfies the constraints, and so may be the best.
-        labels: what trials are called, where it is not by their number.
-        place: of their folders, in the study's.
+        study: the truth about the trials; it is told of an end before callbacks are.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        study: StudyOptions,
-        max_epochs: int,
-        plan: Plan,
-        rows: Sequence[TrialRow] = (),
-        base_counts: bool = True,
-        labels: Mapping[int, str] | None = None,
-        place: str = "",
-    ) -> None:
-        self.labels, self.place = labels or {}, place
-        self.console, self.metric, self.max_epochs, self.plan = console, study.metric, max_epochs, plan
-        self.retries, self.base_counts = study.retries, base_counts
-        self.sign = 1.0 if study.mode == "max" else -1.0
-        best = next(iter(rank(rows, study.mode)), None)
-        self.best = (best.value, best.number) if best and best.value is not None else None
-        self.told = {row.number: row.epochs for row in rows}
-        # One of a population gives its place to another trial, which counts in its stead.
-        self.is_population = study.scheduler.name == "PBT"
-        given_up = "pruned" if self.is_population else ""
-        self.ended = sum(row.has_ended and row.state != given_up for row in rows)
+    def __init__(self, study: optuna.Study, state: StudyState, *shows: Show) -> None:
+        self.study, self.state, self.shows = study, state, shows
         self.measured = False
-        self.trials = self.ended + plan.trials
-        self.started = time.perf_counter()
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: Mapping[str, Any], **info: Any
-    ) -> None:
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:
+        """A trial has its slot, for the first time or again."""
+        number, values = trial.config[NUMBER], trial.config[VALUES]
+        # Trials that a constraint kept from being trained have numbers, too.
+        for untrained in range(len(self.state.states), number):
+            self.state.ended_as(read_row(self.study, untrained))
+        self.state.began(number, values)
+        self._tell("began", trial, base=values == BASE, values=values)
+
+    def on_trial_result(self, trial: Trial, result: Mapping[str, Any], **info: Any) -> None:
         """One epoch, or the failure, of one trial."""
-        number = trial.config[NUMBER]
         if ERROR in result:
-            again = "" if result.get("done") else "; it goes on from its last checkpoint"
-            log = f"{self.place}trials/{number:04d}/log.txt"
-            self._print(trial, f"failed: {result[ERROR]} (see {log}){again}", "red")
-            return
-        if result[EPOCH] <= self.told.get(number, 0):
-            return  # a trial that goes on after its node died begins with what it reported last
-        self.told[number] = result[EPOCH]
-        value = result[self.metric]
-        counts = self.base_counts or trial.config[VALUES] != BASE
-        if counts and (self.best is None or self.sign * value > self.sign * self.best[0]):
-            self.best = value, number
-        stopped = result.get("done") and result[EPOCH] < self.max_epochs
-        ending = "  stopped" if stopped else ""
-        best = "  (violates a constraint)"
-        if self.best:
-            highest, whose = self.best
-            best = f"  (best {highest:.4f}, trial {self.labels.get(whose, whose)})"
-        self._print(
-            trial, f"epoch {result[EPOCH]}/{self.max_epochs}  {self.metric} {value:.4f}{best}{ending}"
-        )
+            self._fail(trial, result[ERROR], goes_on=not result.get("done"))
+        # A trial that goes on after its node died begins with what it reported last.
+        elif self.state.epoch_done(trial.config[NUMBER], result):
+            best = self.state.best
+            self._tell(
+                "epoch",
+                trial,
+                epoch=result[EPOCH],
+                epochs=self.state.max_epochs,
+                value=result[self.state.options.metric],
+                best={"trial": best.number, "value": best.value} if best else None,
+                stopped=bool(result.get("done")) and result[EPOCH] < self.state.max_epochs,
+            )
 
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_recover(self, trial: Trial, **info: Any) -> None:
         """Its process or its node died."""
-        self._print(trial, f"{DEATH}; it goes on from its last checkpoint", "red")
+        self._fail(trial, DEATH, goes_on=True)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_error(self, trial: Trial, **info: Any) -> None:
         """It died once more, and there is no further attempt; or before it began, and is handed out again."""
-        if trial.num_failures <= self.retries:
-            self.on_trial_recover(iteration, trials, trial)
-            return
-        self.ended += 1
-        self._print(trial, f"failed: {DEATH}", "red")
+        self._fail(trial, DEATH, goes_on=trial.num_failures <= self.state.options.retries)
+        self.on_trial_complete(trial)
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Counts the ended trials; the first on a GPU tells how many could share one."""
-        last = trial.last_result
-        self.ended += not self.is_population or ERROR in last or last.get(EPOCH, 0) >= self.max_epochs
-        peak, total = (trial.last_result.get(key) for key in (GPU_PEAK, GPU_TOTAL))
-        if peak and total and not self.measured:
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:
+        """It ended, was stopped, or was broken off; the first on a GPU tells how many could share one."""
+        number = trial.config[NUMBER]
+        running = self.state.running.get(number)
+        row = read_row(self.study, number)
+        self.state.ended_as(row)
+        self._tell(
+            "ended",
+            trial,
+            state=row.state,
+            epochs=row.epochs,
+            value=row.value,
+            best_epoch=row.best_epoch,
+            seconds=row.seconds,
+            error=row.error,
+            log=self.state.log(number),
+        )
+        if running and running.gpu and not self.measured:
             self.measured = True
-            if text := suggestion(trial.config[NUMBER], peak, total, self.plan):
-                self.console.print(text)
+            if text := suggestion(number, *running.gpu, self.state.plan):
+                self.shows[0].note(text)
+
+    def on_step_end(self, **info: Any) -> None:
+        """Tune comes by some ten times a second."""
+        for show in self.shows:
+            show.draw(self.state)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks and we never read them back; a console cannot be pickled."""
         return {}
 
-    def _print(self, trial: Trial, text: str, style: str | None = None) -> None:
-        minutes, seconds = divmod(int(time.perf_counter() - self.started), 60)
+    def _fail(self, trial: Trial, error: str, goes_on: bool) -> None:
+        self._tell("error", trial, error=error, log=self.state.log(trial.config[NUMBER]), goes_on=goes_on)
+
+    def _tell(self, kind: str, trial: Trial, **facts: Any) -> None:
         number = trial.config[NUMBER]
-        name = "base" if trial.config[VALUES] == BASE else self.labels.get(number, f"{number:4d}")
-        where = f"{minutes:3d}:{seconds:02d}  {self.ended:3d}/{self.trials} done  trial {name}"
-        self.console.print(f"{where}  {text}", style=style)
+        name = "base" if trial.config[VALUES] == BASE else self.state.name(number)
+        for show in self.shows:
+            show.event(kind, self.state, trial=number, name=name, **facts)

@@ -15,6 +15,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from rich.console import Console
 
+from otter_ray.cli import tell
 from otter_ray.config import StudyOptions
 from otter_ray.config.scheduler import PBT
 from otter_ray.errors import OtterError
@@ -137,7 +138,7 @@ class CheckpointSweeper(Callback):  # type: ignore[misc]
         except (OSError, OtterError) as exc:
             if not self._is_told:
                 self._is_told = True
-                self.console.print(f"{name} is no longer needed and cannot be deleted: {exc}", markup=False)
+                tell(self.console, f"{name} is no longer needed and cannot be deleted: {exc}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks and we never read them back."""

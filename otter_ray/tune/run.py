@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from rich.console import Console
 
+from otter_ray.cli import tell
 from otter_ray.config import Config, Space
 from otter_ray.errors import StudyError
 from otter_ray.report.finals import FINALISTS
@@ -110,7 +111,8 @@ def prepare(
     book = FigureBook(space.study.figures, folder.path / FILE)
     preflight(config, space, book, console)
     if beyond := violated(config, space.study, book):
-        console.print(
+        tell(
+            console,
             f"warning: the base config violates {', '.join(beyond)}: it is trained, for gains to be measured "
             "against, and cannot win",
             style="yellow",
