@@ -44,13 +44,15 @@ def _head(state: StudyState, seconds: float) -> list[Text]:
     if state.gpu is not None:
         peak, total = state.gpu
         pace.append(f"GPU {peak / GIB:.1f} of {total / GIB:.0f} GiB")
-    lines = [first, Text(f" {'   '.join(pace)}", style="dim")]
+    lines = [first, Text(f" {'   '.join(pace)}")]
     if state.rungs:
         rungs = (f"{rung}: {state.passed(rung)} of {state.arrived[rung]}" for rung in state.rungs)
         lines.append(Text(f" passed after epoch  {'   '.join(rungs)}"))
     elif state.stopped:
         stopped = (f"{epoch}: {state.stopped[epoch]}" for epoch in sorted(state.stopped))
         lines.append(Text(f" stopped after epoch  {'   '.join(stopped)}"))
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
     return lines
 
 

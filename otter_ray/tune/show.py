@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EVERY = 0.25  # seconds between two pictures of a study in which something happens...
 IDLE = 1.0  # ...and of one in which only the clock goes on
+SHARE = 0.02  # of the driver's time that pictures may take, on however large a screen
 
 
 class Show:
@@ -74,22 +75,23 @@ class Lines(Show):
             return
         where = f"{clock(self.seconds)}  {state.ended:3d}/{state.trials} done  trial {facts['name']:>4}"
         if kind == "error":
-            what = facts["error"] if facts["goes_on"] else f"failed: {facts['error']}"
-            again = "; it goes on from its last checkpoint" if facts["goes_on"] else ""
-            tell(self.console, f"{where}  {what}{again} (see {facts['log']})", style="red")
+            tell(self.console, f"{where}  {what_failed(**facts)}", style="red")
             return
-        best = facts["best"]
-        beside = (
-            f"best {best['value']:.4f}, trial {state.name(best['trial'])}"
-            if best
-            else "violates a constraint"
-        )
-        ending = "  stopped" if facts["stopped"] else ""
+        beside, ending = "violates a constraint", "  stopped" if facts["stopped"] else ""
+        if best := facts["best"]:
+            beside = f"best {best['value']:.4f}, trial {state.name(best['trial'])}"
         epoch, metric = f"epoch {facts['epoch']}/{facts['epochs']}", state.options.metric
         self.console.print(f"{where}  {epoch}  {metric} {facts['value']:.4f}  ({beside}){ending}")
 
 
-class LiveView(Lines):
+def what_failed(error: str, log: str, goes_on: bool, **_: Any) -> str:
+    """An error of a trial in one line, with where to read on."""
+    if goes_on:
+        return f"{error}; it goes on from its last checkpoint (see {log})"
+    return f"failed: {error} (see {log})"
+
+
+class LiveView(Show):
     """Trials that run, rungs, and the best so far beside the base config.
 
     Drawn in the driver's thread, between two of Tune's rounds: there is nothing to lock. What others print
@@ -99,27 +101,30 @@ class LiveView(Lines):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._live: Live | None = None
-        self._drawn, self._has_news = 0.0, True
+        self._drawn, self._cost, self._has_news = 0.0, 0.0, True
         self._is_drawing, self._later = False, list[str]()
 
     def event(self, kind: str, state: StudyState | None = None, /, **facts: Any) -> None:
         """Prints an error above the picture; of anything else the next picture tells."""
         self._has_news = True
-        if kind == "error":
-            super().event(kind, state, **facts)
+        if kind == "error" and state is not None:
+            where = f"{clock(self.seconds)}  trial {facts['name']}"
+            tell(self.console, f"{where}  {what_failed(**facts)}", style="red")
 
     def draw(self, state: StudyState) -> None:
         """Draws, if that is due."""
         from otter_ray.tune.live import picture
 
         now = time.monotonic()
-        if self._live is None or now - self._drawn < (EVERY if self._has_news else IDLE):
+        since = now - self._drawn
+        if self._live is None or since < (EVERY if self._has_news else IDLE) or since < self._cost / SHARE:
             return
         self._drawn, self._has_news, self._is_drawing = now, False, True
         try:
             self._live.update(picture(state, self.console.height, self.seconds), refresh=True)
         finally:
             self._is_drawing = False
+        self._cost = time.monotonic() - now
         while self._later:
             super().tell(self._later.pop(0))
 
@@ -138,7 +143,7 @@ class LiveView(Lines):
         # A standard error that goes elsewhere stays there.
         shared = sys.stderr.isatty()
         live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stderr=shared)
-        self._drawn, self._has_news = 0.0, True
+        self._has_news = True
         with live:
             self._live = live
             try:
