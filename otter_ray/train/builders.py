@@ -19,6 +19,7 @@ from otter_ray.errors import ConfigError, DataError, Problem
 from otter_ray.train.callbacks import EpochSeed, EpochSetter
 from otter_ray.train.components import accepted, find_class
 from otter_ray.train.distributed import rank, ranks
+from otter_ray.train.hparams import HParams, HParamsWriter
 from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.restore import load_weights
 from otter_ray.train.retune import Retune
@@ -150,7 +151,7 @@ def build_logger(config: Config, folder: Path) -> Logger | bool:
     options = dict(config.logger.options)
     if "save_dir" in options:
         options["save_dir"] = str(folder / options["save_dir"])
-    defaults = accepted(cls, {"name": "", "version": ""})
+    defaults = accepted(cls, {"name": "", "version": "", "default_hp_metric": False})
     logger: Logger = cls(**{**defaults, **options})
     return logger
 
@@ -161,6 +162,7 @@ def build_trainer(
     reporter: Callback,
     standalone: bool = True,
     launcher: Mapping[str, Any] | None = None,
+    hparams: HParams | None = None,
 ) -> L.Trainer:
     """Lightning's Trainer as the config asks.
 
@@ -170,6 +172,7 @@ def build_trainer(
         standalone: False inside a study, where progress bars, summaries and further checkpoints of the
             config would only cost time and disk.
         launcher: arguments of whoever started several processes for this run.
+        hparams: for TensorBoard's table of them.
     """
     options = config.trainer.model_dump()
     if not standalone:
@@ -189,6 +192,8 @@ def build_trainer(
         callbacks = [callback for callback in callbacks if not _is_for_users(callback)]
     if config.schedule:
         callbacks.append(Retune(config))
+    if hparams is not None:
+        callbacks.append(HParamsWriter(hparams))
     logger = build_logger(config, folder)
     try:
         return L.Trainer(

@@ -24,6 +24,7 @@ from otter_ray.train.builders import (
 from otter_ray.train.callbacks import BEST, Reporter
 from otter_ray.train.cpus import available_cpus
 from otter_ray.train.distributed import ranks
+from otter_ray.train.hparams import HParams
 from otter_ray.train.quiet import quiet
 from otter_ray.train.record import write_environment, write_figures
 from otter_ray.train.report import Report
@@ -44,6 +45,7 @@ def run_training(
     save_soon: Event | None = None,
     saved: Callable[[], None] | None = None,
     keep_every: int | None = None,
+    hparams: HParams | None = None,
 ) -> Path:
     """Trains a config and gives the path of its best checkpoint.
 
@@ -62,6 +64,7 @@ def run_training(
         save_soon: once set, `last.ckpt` is saved within an epoch, too: the machine is about to be taken away.
         saved: called after each checkpoint, before the report, where it is written.
         keep_every: epochs after which a checkpoint is kept under the epoch's name, too.
+        hparams: what tells this run apart from others, for TensorBoard's table of them.
 
     Raises:
         OtterError: the config or its data cannot be used.
@@ -76,7 +79,7 @@ def run_training(
         own = folder / "checkpoints"
         goes_on = checkpoint is not None and checkpoint.parent == own
         reporter = Reporter(own, report, metric, mode, save_soon, saved, keep_every, goes_on)
-        trainer = build_trainer(config, folder, reporter, standalone, launcher)
+        trainer = build_trainer(config, folder, reporter, standalone, launcher, hparams)
         # The ranks meet before there are loaders and centres to be shared out.
         trainer.strategy.setup_environment()
         config, train, valid = prepare(config, cpus)

@@ -119,6 +119,7 @@ def run_trials(
         cpus=plan.cpus,
         gpus=plan.gpus,
         cwd=os.getcwd(),
+        searched=tuple(dict.fromkeys(key for parameter in space.parameters for key in parameter.keys)),
     )
     resources = tune.PlacementGroupFactory([setup.slot])
     trainable = tune.with_resources(partial(run_trial, setup), resources)

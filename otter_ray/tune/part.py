@@ -25,6 +25,7 @@ from otter_ray.tune.preemption import preemption_notice
 from otter_ray.tune.storage import TRIALS, Mirror, Storage, kept_checkpoint
 
 if TYPE_CHECKING:
+    from otter_ray.train.hparams import HParams
     from otter_ray.train.report import EpochReport
 
 Facts = Mapping[str, Any]
@@ -43,6 +44,7 @@ class TrialSetup:
         workers: of a trial.
         cpus, gpus: of each worker.
         cwd: where the study was started.
+        searched: dotted keys that the space sets.
     """
 
     config: dict[str, Any]
@@ -58,6 +60,7 @@ class TrialSetup:
     cpus: float
     gpus: float
     cwd: str
+    searched: tuple[str, ...] = ()
 
     @property
     def slot(self) -> dict[str, float]:
@@ -151,7 +154,16 @@ class Part:
                 save_soon=notice,
                 saved=self.bring_away if self.mirror else None,
                 keep_every=self.setup.keep_every,
+                hparams=self.hparams,
             )
+
+    @property
+    def hparams(self) -> HParams:
+        """Its row in TensorBoard's table: what it changes, and the searched keys that it leaves as they are."""
+        from otter_ray.train.hparams import HParams
+
+        config, keys = self.config, dict.fromkeys([*self.setup.searched, *self.assignment[VALUES]])
+        return HParams(self.name, {key: config.get(key) for key in keys if config.has(key)})
 
     def last(self) -> Path | None:
         """The trial's own last checkpoint, if there is one."""
