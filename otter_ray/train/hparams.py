@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import api, api_pb2, metadata
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
-
-TYPES = (bool, int, float, str)
+from tensorboard.plugins.hparams import api_pb2, metadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,7 @@ class HParamsWriter(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """What the run was given."""
-        values = {
-            key: value if isinstance(value, TYPES) else str(value) for key, value in self.row.values.items()
-        }
-        self._write(trainer, api.hparams_pb(values, trial_id=self.row.name))
+        self._write(trainer, _start(self.row))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """It has trained all its epochs."""
@@ -61,11 +57,24 @@ class HParamsWriter(L.Callback):
                 logger.experiment._get_file_writer().add_summary(summary)
 
 
+def _start(row: HParams) -> Summary:
+    told = SessionStartInfo(group_name=row.name, start_time_secs=time.time())
+    for key, value in row.values.items():
+        if isinstance(value, bool):
+            told.hparams[key].bool_value = value
+        elif isinstance(value, int | float):
+            told.hparams[key].number_value = value
+        else:
+            told.hparams[key].string_value = str(value)
+    return _summary(metadata.SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=told))
+
+
 def _end(status: int) -> Summary:
-    told = HParamsPluginData(session_end_info=SessionEndInfo(status=status))
-    value = Summary.Value(
-        tag=metadata.SESSION_END_INFO_TAG,
-        metadata=metadata.create_summary_metadata(told),
-        tensor=metadata.NULL_TENSOR,
-    )
-    return Summary(value=[value])
+    told = SessionEndInfo(status=status, end_time_secs=time.time())
+    return _summary(metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=told))
+
+
+def _summary(tag: str, told: HParamsPluginData) -> Summary:
+    # TensorBoard's own functions for this want TensorFlow.
+    about = metadata.create_summary_metadata(told)
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])

@@ -159,7 +159,7 @@ class Part:
 
     @property
     def hparams(self) -> HParams:
-        """Its row in TensorBoard's table: what it changes, and the searched keys that it leaves as they are."""
+        """Its row in TensorBoard's table: what it changes, and the searched keys that it leaves alone."""
         from otter_ray.train.hparams import HParams
 
         config, keys = self.config, dict.fromkeys([*self.setup.searched, *self.assignment[VALUES]])

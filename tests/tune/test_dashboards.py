@@ -1,0 +1,95 @@
+"""A study in the dashboards that people know: TensorBoard and optuna-dashboard, asked over HTTP."""
+
+import json
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+from commands import wait_for
+from tensorboard import program
+
+from otter_ray.report.rows import newest_study, open_journal, read_rows
+
+METRIC = "valid_fpr@4"
+
+
+def ask(url, **question):
+    """What is answered, from JSON; None where nobody listens yet. A question makes it a POST."""
+    data = json.dumps(question).encode() if question else None
+    try:
+        with urlopen(Request(url, data, {"Content-Type": "application/json"}), timeout=30) as answer:
+            return json.load(answer)
+    except HTTPError as exc:
+        pytest.fail(f"{url}: {exc}: {exc.read().decode()}")
+    except URLError:
+        return None
+
+
+def rows_of(folder):
+    return read_rows(newest_study(open_journal(folder / "study.journal")))
+
+
+@pytest.fixture(scope="module")
+def tensorboard(searched):
+    """The address of TensorBoard on the study's folder, and its runs once it has read them."""
+    board = program.TensorBoard()
+    board.configure(argv=["", "--logdir", str(searched[0]), "--port", "0", "--load_fast", "false"])
+    url = board.launch()
+    return url, wait_for(lambda: ask(f"{url}data/runs"))
+
+
+def test_tensorboards_runs_are_named_by_their_trials(tensorboard):
+    assert sorted(tensorboard[1]) == [f"trials/{number:04d}/logger" for number in range(4)]
+
+
+def test_every_trial_is_in_the_hparams_table_with_what_was_searched_and_the_metric(searched, tensorboard):
+    url, _ = tensorboard
+    url = f"{url}data/plugin/hparams"
+    table = ask(f"{url}/experiment", experimentName="")
+    assert METRIC in [info["name"]["tag"] for info in table["metricInfos"]]
+    statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    columns = [{"hparam": info["name"], "includeInResult": True} for info in table["hparamInfos"]]
+    question = {"allowedStatuses": statuses, "colParams": columns, "startIndex": 0, "sliceSize": 100}
+    groups = ask(f"{url}/session_groups", **question)["sessionGroups"]
+    rows = {f"demo/{row.number:04d}": row for row in rows_of(searched[0])}
+    assert sorted(group["name"].split()[0] for group in groups) == sorted(rows)
+    for group in groups:
+        row = rows[group["name"].split()[0]]
+        names = {"optimizer.options.lr", "model.loss.name", "model.loss.options.s", "model.loss.options.m"}
+        assert set(group["hparams"]) == names
+        assert {**group["hparams"], **row.values} == pytest.approx(group["hparams"])
+        values = {metric["name"]["tag"]: metric["value"] for metric in group["metricValues"]}
+        assert values[METRIC] == pytest.approx(row.curve[-1])
+        assert "hp_metric" not in values
+        [session] = group["sessions"]
+        assert session["status"] == "STATUS_SUCCESS"
+
+
+@contextmanager
+def dashboard(journal):
+    """The address of `optuna-dashboard JOURNAL`."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("optuna-dashboard"), "--quiet", "--port", str(port), journal]
+    with subprocess.Popen(command) as process:
+        try:
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+
+
+def test_optuna_dashboard_opens_the_journal(searched):
+    with dashboard(searched[0] / "study.journal") as url:
+        [study] = wait_for(lambda: ask(f"{url}api/studies"), 120)["study_summaries"]
+        found = ask(f"{url}api/studies/{study['study_id']}")
+    rows = rows_of(searched[0])
+    assert [trial["number"] for trial in found["trials"]] == [row.number for row in rows]
+    states = {"complete": "Complete", "pruned": "Pruned"}
+    assert [trial["state"] for trial in found["trials"]] == [states[row.state] for row in rows]
+    curves = [[step["value"] for step in trial["intermediate_values"]] for trial in found["trials"]]
+    assert curves == [pytest.approx(row.curve) for row in rows]
