@@ -13,6 +13,7 @@ import click
 import typer
 
 from otter_ray.errors import OtterError, is_full
+from otter_ray.train.quiet import once
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +58,7 @@ def honest_exit() -> Iterator[None]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _plainly(warnings.showwarning)
+            warnings.showwarning = once(_plainly(warnings.showwarning))
             yield
     except OtterError as exc:
         print(f"error: {exc}" if "\n" not in str(exc) else f"errors:\n{exc}", file=sys.stderr)
@@ -73,14 +74,12 @@ def honest_exit() -> Iterator[None]:
 
 
 def _plainly(show: Any) -> Any:
-    """`warnings.showwarning` that leaves the warnings of other packages to `show`, and says ours once."""
-    ours, told = Path(__file__).parent, set[str]()
+    """`warnings.showwarning` that leaves the warnings of other packages to `show`."""
+    ours = Path(__file__).parent
 
     def showwarning(message: Warning | str, category: type[Warning], filename: str, *place: Any) -> None:
         if ours in Path(filename).parents:
-            if (text := str(message)) not in told:
-                told.add(text)
-                print(f"warning: {text}", file=sys.stderr)
+            print(f"warning: {message}", file=sys.stderr)
         else:
             show(message, category, filename, *place)
 

@@ -1,14 +1,18 @@
 """`python -m otter_ray.tune`, started as a user would, and the processes that it starts."""
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyte
 import pytest
 
 # In the environment of every command. RAY_AUTH_TOKEN is not among them: it would change who gets in.
@@ -45,6 +49,57 @@ class Command:
         rest, _ = self.process.communicate(timeout=timeout)
         self.output += rest
         return self.process.returncode, self.output
+
+
+class OnTerminal:
+    """`python -m otter_ray.tune ...` on a terminal of its own, as a user sees it."""
+
+    def __init__(self, arguments, folder, columns=80, lines=24):
+        self.screen = pyte.HistoryScreen(columns, lines, history=1000)
+        self.stream = pyte.ByteStream(self.screen)
+        self.master, terminal = os.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "otter_ray.tune", *map(str, arguments)],
+            cwd=folder, env={**environment, "TERM": "xterm-256color"}, start_new_session=True,
+            stdin=terminal, stdout=terminal, stderr=terminal,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(terminal)
+        os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[:2])
+
+    @property
+    def lines(self):
+        """What can be seen, without empty lines, and what has scrolled away above it."""
+        above = (
+            "".join(line[x].data for x in range(self.screen.columns)) for line in self.screen.history.top
+        )
+        return [line.rstrip() for line in (*above, *self.screen.display) if line.strip()]
+
+    def read_until(self, text):
+        """Reads until a line holds `text`; gives the lines."""
+        while not any(text in line for line in self.lines):
+            if not self._read():
+                pytest.fail(f"{text!r} was never shown:\n" + "\n".join(self.lines))
+        return self.lines
+
+    def interrupt(self):
+        """Ctrl-C, typed."""
+        os.write(self.master, b"\x03")
+
+    def end(self, timeout=300):
+        """(exit code, everything that was left on the terminal)."""
+        while self._read():
+            pass
+        return self.process.wait(timeout), "\n".join(self.lines)
+
+    def _read(self):
+        with suppress(OSError):  # nobody holds the other end any more
+            written = os.read(self.master, 65536)
+            self.stream.feed(written)
+            return bool(written)
+        return False
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ def tune(session_cache: Path) -> Iterator[Callable[..., Command]]:
     """Starts studies, and leaves none of them behind."""
     started = []
 
-    def start(*arguments: object, folder: Path) -> Command:
-        study = Command(arguments, folder)
+    def start(*arguments: object, folder: Path, kind: type = Command) -> Command:
+        study = kind(arguments, folder)
         started.append(study)
         return study
 

@@ -12,7 +12,7 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from commands import Process
+from commands import OnTerminal, Process
 from optuna.trial import TrialState
 
 from otter_ray.config import load_config, load_space
@@ -236,21 +236,39 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tune, tiny_sets, reopened, tmp_p
 
 
 def test_ctrl_c_twice_ends_at_once_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
+    """The first command is on a terminal, the second one tells programs."""
     arguments = [*tiny_sets, "--trials", 3, "--name", "stopped"]
-    command = tune("demo", *arguments, folder=tmp_path)
-    command.read_until("epoch 1/")
+    command = tune("demo", *arguments, folder=tmp_path, kind=OnTerminal)
+    view = command.read_until(" 1/2 ")
+    [head] = [line for line in view if line.startswith(" demo/stopped ")]
+    assert re.fullmatch(r" demo/stopped  0 of 3 trials done \([12] running\)  \d+:\d\d", head)
+    assert view[-1].split()[:2] in (["0", "1/2"], ["1", "1/2"], ["1", "0/2"])
     command.interrupt()
-    command.read_until("running trials finish their epoch")
+    command.read_until("running trials finish")
     command.interrupt()
     code, output = command.end()
     assert code == 130, output
     assert "go on with --name stopped --resume" in output
     assert "gate passed" not in output
-    code, output = tune("demo", *arguments, "--resume", folder=tmp_path).end()
+    # What was drawn is gone, what was said is there.
+    assert " slots " not in output
+    assert output.count("running trials finish") == 1
+
+    code, output = tune("demo", *arguments, "--resume", "--json", folder=tmp_path).end()
     assert code == 0, output
+    assert "\x1b" not in output
     rows = read_rows(reopened(tmp_path / "runs/demo/stopped").study)
     assert [row.number for row in rows] == [0, 1, 2]
     assert {row.state for row in rows} <= {"complete", "pruned"}
+    events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    ended = {event["trial"]: event for event in events if event["event"] == "ended"}
+    told = [(event["state"], event["value"], event["epochs"]) for _, event in sorted(ended.items())]
+    assert told == [(row.state, row.value, row.epochs) for row in rows if row.number in ended]
+    kinds = [event["event"] for event in events]
+    assert kinds[:2] == ["study", "plan"]
+    assert kinds[-2:] == ["exported", "end"]
+    assert events[-1]["best"]["value"] == rank(rows, "max")[0].value
+    assert events[-1]["code"] == 0
 
 
 OTHERS_RAY = """
