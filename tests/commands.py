@@ -64,7 +64,7 @@ class OnTerminal:
             [sys.executable, "-m", "otter_ray.tune", *map(str, arguments)],
             cwd=folder, env={**environment, "TERM": "xterm-256color"}, start_new_session=True,
             stdin=terminal, stdout=terminal, stderr=terminal,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )  # fmt: skip
         os.close(terminal)
         os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[:2])
