@@ -23,7 +23,7 @@ FEWEST = 3  # trials that are shown on however small a screen
 
 def picture(state: StudyState, height: int, seconds: float) -> Group:
     """What a screen of so many lines shows."""
-    return Group(Text(), *_head(state, seconds), _trials(state, max(FEWEST, height - FRAME)))
+    return Group(Text(), *_head(state, seconds), Text(), _trials(state, max(FEWEST, height - FRAME)))
 
 
 def _head(state: StudyState, seconds: float) -> list[Text]:
@@ -62,11 +62,11 @@ def _trials(state: StudyState, room: int) -> Table:
     has_gpu = state.gpu is not None
     for name in ("", "trial", "epoch", state.options.metric):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("curve", no_wrap=True, min_width=POINTS)
+    table.add_column("curve", no_wrap=True, min_width=min(POINTS, state.max_epochs), style="cyan")
     if has_gpu:
         table.add_column("GiB", justify="right", no_wrap=True)
     table.add_column("changed in the base config", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name, reached, style in (("best", state.best, "bold green"), ("base", state.base, "")):
+    for name, reached, style in ((" best", state.best, "bold green"), (" base", state.base, "")):
         if reached is not None:
             table.add_row(name, *_row_of(state, reached, has_gpu), style=style)
     shown = list(state.running.values())

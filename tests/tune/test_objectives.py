@@ -27,8 +27,10 @@ from otter_ray.tune.figures import FigureBook, violated
 from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.halt import Halt
 from otter_ray.tune.limits import Limits
-from otter_ray.tune.progress import ProgressLines
+from otter_ray.tune.progress import Progress
 from otter_ray.tune.room import unwanted
+from otter_ray.tune.show import Lines
+from otter_ray.tune.state import StudyState
 
 BACKBONE = "model.backbone.options.name"
 SPACE = """
@@ -354,13 +356,15 @@ def test_the_table_the_parquet_and_the_report_tell_figures(tiny, space, book, tm
     assert any(f"{barred[0].number} " in line and "infeasible" in line for line in lines)
 
 
-def test_a_base_that_cannot_win_is_never_the_best_so_far(tiny, space):
+def test_a_base_that_cannot_win_is_never_the_best_so_far(space, study):
     output = io.StringIO()
-    plan = SimpleNamespace(trials=2)
-    lines = ProgressLines(Console(file=output, width=200), space().study, 4, plan, base_counts=False)
+    state = StudyState(space().study, 4, SimpleNamespace(trials=2), base_counts=False)
+    progress = Progress(study, state, Lines(Console(file=output, width=200)))
     for number, values, value in ((0, {}, 0.9), (1, {"a": 1}, 0.5)):
+        study.ask()
         trial = SimpleNamespace(config={"number": number, "values": values})
-        lines.on_trial_result(1, [], trial, {"epoch": 1, METRIC: value})
+        progress.on_trial_start(trial=trial)
+        progress.on_trial_result(trial=trial, result={"epoch": 1, METRIC: value})
     base, other = output.getvalue().splitlines()
     assert base.endswith("0.9000  (violates a constraint)")
     assert other.endswith("(best 0.5000, trial 1)")
