@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from commands import wait_for
+from optuna.trial import TrialState, create_trial
 from tensorboard import program
 
+from otter_ray.config import StudyOptions
 from otter_ray.report.rows import newest_study, open_journal, read_rows
+from otter_ray.tune.folder import StudyFolder, open_study
 
 METRIC = "valid_fpr@4"
 
@@ -93,3 +97,29 @@ def test_optuna_dashboard_opens_the_journal(searched):
     assert [trial["state"] for trial in found["trials"]] == [states[row.state] for row in rows]
     curves = [[step["value"] for step in trial["intermediate_values"]] for trial in found["trials"]]
     assert curves == [pytest.approx(row.curve) for row in rows]
+
+
+def test_optuna_dashboard_opens_objectives_and_runs_that_are_to_come(tmp_path):
+    """A journal as finalists' runs leave it: trials without parameters, begun before they were trained."""
+    import optuna_dashboard
+
+    options = StudyOptions(objectives={"macs": "min"})
+    study = open_study(StudyFolder(tmp_path), options)
+    notes = {"values": {"common.seed": 1}, "finalist": 5}
+    steps = {1: 0.25, 2: 0.5}
+    study.add_trial(create_trial(values=[0.5, 2e6], user_attrs=notes, intermediate_values=steps))
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=notes))
+    app = optuna_dashboard.wsgi(open_journal(tmp_path / "study.journal"))
+
+    def answer(path):
+        environment = {"PATH_INFO": path}
+        setup_testing_defaults(environment)
+        return json.loads(b"".join(app(environment, lambda *about: None)))
+
+    [summary] = answer("/api/studies")["study_summaries"]
+    assert summary["directions"] == ["maximize", "minimize"]
+    found = answer(f"/api/studies/{summary['study_id']}")
+    assert [(trial["state"], trial.get("values")) for trial in found["trials"]] == [
+        ("Complete", [0.5, 2e6]),
+        ("Running", None),
+    ]
