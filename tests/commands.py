@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -77,11 +78,11 @@ class OnTerminal:
         )
         return [line.rstrip() for line in (*above, *self.screen.display) if line.strip()]
 
-    def read_until(self, text):
-        """Reads until a line holds `text`; gives the lines."""
-        while not any(text in line for line in self.lines):
+    def read_until(self, pattern):
+        """Reads until a line has it; gives the lines."""
+        while not any(re.search(pattern, line) for line in self.lines):
             if not self._read():
-                pytest.fail(f"{text!r} was never shown:\n" + "\n".join(self.lines))
+                pytest.fail(f"{pattern} was never shown:\n" + "\n".join(self.lines))
         return self.lines
 
     def interrupt(self):

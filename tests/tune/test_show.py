@@ -10,7 +10,7 @@ import optuna
 import pyte
 import pytest
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 
 from otter_ray import cli
 from otter_ray.cli import honest_exit, plain_console
@@ -200,17 +200,24 @@ def test_what_ctrl_c_says_while_a_picture_is_drawn_comes_after_it(watched, termi
     show = LiveView(console)
     told = watched(show)
 
-    def interrupted(*arguments):
-        show.tell("interrupted (again: at once)")
-        return picture(*arguments)
+    said = ["interrupted (again: at once)"]
 
-    monkeypatch.setattr("otter_ray.tune.live.picture", interrupted)
+    class Interrupted:
+        def __rich_console__(self, console, options):
+            if said:
+                show.tell(said.pop())
+            yield "a line"
+
+    monkeypatch.setattr(
+        "otter_ray.tune.live.picture", lambda *of: Group(picture(*of), Interrupted(), picture(*of))
+    )
     with show.running():
         told.begin({})
         told.progress.on_step_end()
         lines = shown()
         assert lines[0] == "interrupted (again: at once)"
-        assert sum("demo/s" in line for line in lines) == 1
+        assert sum("demo/s" in line for line in lines) == 2
+        assert len(lines) == 12
 
 
 def test_pictures_take_a_small_share_of_the_drivers_time(watched, terminal, monkeypatch):
