@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ def prepare_weights(config: Config, space: Space, classes: dict[str, int], conso
 
 @contextmanager
 def _told(console: Console) -> Iterator[None]:
-    """Prints each warning to the user once."""
+    """Prints each warning to the user, once in the whole command."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         # A model without memory is loaded into to be compared only.
@@ -111,6 +112,8 @@ def _told(console: Console) -> Iterator[None]:
     messages = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
     for message in sorted(messages):
         tell(console, f"warning: {message}", style="yellow")
+        # The export measures the same data.
+        warnings.filterwarnings("ignore", re.escape(message))
 
 
 def _distinct(config: Config, space: Space, part: Callable[[Config], str]) -> Iterator[Config]:

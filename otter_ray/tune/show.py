@@ -170,8 +170,8 @@ class JsonLines(Show):
         with redirect_stdout(sys.stderr):
             try:
                 yield
-            except (OtterError, OSError) as exc:
-                self.event("error", error=str(exc))
+            except (OtterError, OSError, KeyboardInterrupt) as exc:
+                self.event("error", error=str(exc) or "interrupted")
                 raise
 
 

@@ -47,6 +47,13 @@ def test_it_ends_with_the_table_the_winner_and_the_onnx_file(searched):
     assert output.rstrip().endswith(f"onnx: {onnx}")
 
 
+def test_what_is_warned_of_is_said_once(searched):
+    folder, output = searched
+    few = "rests on 216 negative pairs"
+    assert output.count(few) == 1
+    assert [log.read_text().count(few) for log in folder.glob("trials/*/log.txt")] == [1] * 4
+
+
 def test_base_and_winner_are_told_apart_by_their_intervals(searched, reopened, capsys):
     from otter_ray.report.__main__ import report
 
