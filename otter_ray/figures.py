@@ -66,3 +66,8 @@ def announcement(test: Mapping[str, Any], metric: str) -> str:
     if not earlier:
         return text
     return f"{text}; evaluated before on {earlier[-1]}: this is look {len(earlier) + 1}"
+
+
+def sentence(text: str) -> str:
+    """It, with a capital at its beginning."""
+    return text[:1].upper() + text[1:]

@@ -95,6 +95,7 @@ def test_the_projects_folder_exports_what_configs_name():
         ("otter_ray.export.run", ["ray", "optuna"]),
         ("otter_ray.doctor.case", ["torch", "ray", "optuna", "lightning", "numpy"]),
         ("otter_ray.init.project", ["torch", "ray", "optuna", "lightning", "numpy", "pydantic"]),
+        ("otter_ray.report.render, otter_ray.report.compare", ["torch", "ray"]),
     ],
 )
 def test_what_an_import_leaves_out(module, absent):

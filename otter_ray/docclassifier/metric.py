@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 GRID = 2**24
@@ -62,6 +63,16 @@ class PairROC:
             return 0.0, float("inf")
         last = len(allowed) - 1 if allowed.all() else int(np.argmin(allowed)) - 1
         return float(self.positives[: last + 1].sum() / self.num_positives), float(self.scores[last])
+
+    def tprs_at(self, fprs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """`tpr_at` of many rates at once: the curve may have millions of steps, a picture has 900 pixels.
+
+        There are pairs of both kinds.
+        """
+        rates = np.cumsum(self.negatives) / self.num_negatives
+        passed = np.concatenate([[0], np.cumsum(self.positives)]) / self.num_positives
+        tprs: NDArray[np.float64] = passed[np.searchsorted(rates, fprs, side="right")]
+        return tprs
 
     def auc(self) -> float:
         """Area under the ROC curve: the chance that a positive pair outscores a negative one."""

@@ -12,9 +12,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.utils.data import Dataset
 
 from otter_ray.config import Component, Config
-from otter_ray.docclassifier import network, previews, usage
+from otter_ray.docclassifier import gallery, network, previews, usage
 from otter_ray.docclassifier.intervals import interval
 from otter_ray.docclassifier.losses import PartialFC
 from otter_ray.docclassifier.metric import METRICS, PairROC, validation_metrics
@@ -207,6 +208,11 @@ class ClassifierModel(BaseMixin, L.LightningModule):
     def example(self, file: str) -> str:
         """Compares two images, as validation does."""
         return usage.example(self.config, file)
+
+    def illustrate(self, outputs: Tensor, labels: Tensor, dataset: Dataset[Any]) -> dict[str, Any]:
+        """The ROC curve, images with their nearest neighbours, and the hardest false pairs."""
+        self.score(outputs, labels)
+        return gallery.illustrate(outputs, labels, dataset, self.roc)
 
 
 def _change_states(checkpoint: dict[str, Any], shape: torch.Size, change: Callable[[Tensor], Tensor]) -> None:

@@ -48,7 +48,7 @@ def roc_picture(roc: PairROC) -> Image:
     axes.set_xticks(ticks, [f"{fpr:.0e}" for fpr in ticks])
     axes.minorticks_off()
     fprs = np.geomspace(LOWEST_FPR, 1, 1201)
-    axes.plot(fprs, _tprs(roc, fprs), color=_COLOURS[0], lw=2, label=f"ROC, AUC {roc.auc():.4f}")
+    axes.plot(fprs, roc.tprs_at(fprs), color=_COLOURS[0], lw=2, label=f"ROC, AUC {roc.auc():.4f}")
     axes.plot(fprs, fprs, color="grey", ls=":", label="chance, AUC 0.5")
     tpr, threshold = roc.tpr_at(OPERATING_FPR)
     label = f"TPR {tpr:.4f} at FPR {OPERATING_FPR:.0e}, threshold {threshold:.4f}"
@@ -96,14 +96,6 @@ def batch_picture(images: Tensor, labels: Tensor) -> Image:
     images, labels = images[:MAX_CELLS].detach().float(), labels[:MAX_CELLS]
     cells = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return grid([_labelled(cell, label) for cell, label in zip(cells, labels.tolist(), strict=True)])
-
-
-def _tprs(roc: PairROC, fprs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`roc.tpr_at` of many rates at once: the curve may have millions of steps, a picture has 900 pixels."""
-    rates = np.cumsum(roc.negatives) / roc.num_negatives
-    passed = np.concatenate([[0], np.cumsum(roc.positives)]) / roc.num_positives
-    tprs: NDArray[np.float64] = passed[np.searchsorted(rates, fprs, side="right")]
-    return tprs
 
 
 def _pairs(roc: PairROC) -> str:

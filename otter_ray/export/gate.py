@@ -28,6 +28,8 @@ OUTPUT_TOLERANCE = 1e-4
 METRIC_TOLERANCE = 1e-3
 # The same against what training logged in a lower precision than the file's float32.
 LOW_PRECISION_TOLERANCE = 2e-2
+# A model's outputs over a validation set, and the labels there.
+Seen = tuple[Outputs, Tensor]
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,15 @@ class Gate:
         return announcement(asdict(self.test), self.metric) if self.test else None
 
 
-def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any], test: Holdout | None = None) -> Gate:
+def pass_gate(
+    path: Path, candidate: Candidate, valid: DataLoader[Any], test: Holdout | None = None
+) -> tuple[Gate, Seen]:
     """Proves the file at `path`; `valid` gives the validation set's batches.
 
     The test split is looked at last, and only by a file that has passed.
+
+    Returns:
+        What it found, and what the file makes of the validation set.
 
     Raises:
         ExportError: names the check that failed, with its figures.
@@ -177,7 +184,8 @@ def pass_gate(path: Path, candidate: Candidate, valid: DataLoader[Any], test: Ho
         metric=candidate.metric,
     )
     _compare_metric(gate, candidate)
-    return gate if test is None else replace(gate, test=_run_test(session, candidate, test))
+    gate = gate if test is None else replace(gate, test=_run_test(session, candidate, test))
+    return gate, (ours, labels)
 
 
 def _run_test(session: onnxruntime.InferenceSession, candidate: Candidate, test: Holdout) -> HoldoutScore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from importlib import metadata
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from otter_ray.config import Config, to_yaml
 from otter_ray.errors import ExportError
 from otter_ray.export.card import CARD, blank_example, write_card
-from otter_ray.export.gate import Candidate, Gate, Holdout, joined, pass_gate, torch_outputs
+from otter_ray.export.gate import Candidate, Gate, Holdout, Seen, joined, pass_gate, torch_outputs
 from otter_ray.export.onnx_file import add_metadata, example_inputs, onnx_section, wrap, write_onnx
 from otter_ray.figures import Interval
 from otter_ray.files import exports_in, written_whole
@@ -29,6 +29,7 @@ from otter_ray.train.builders import (
 )
 from otter_ray.train.callbacks import BEST
 from otter_ray.train.cpus import available_cpus
+from otter_ray.train.mixin import BaseMixin
 from otter_ray.train.record import model_figures
 
 PACKAGES = ("lightning", "onnx", "onnxruntime", "otter_ray", "timm", "torch")
@@ -36,11 +37,19 @@ PACKAGES = ("lightning", "onnx", "onnxruntime", "otter_ray", "timm", "torch")
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file that passed the gate, its JSON, the gate's figures, and whether it was there before."""
+    """An ONNX file that passed the gate.
+
+    Attributes:
+        json: beside it.
+        gate: its figures.
+        illustrate: gives what a report shows of the model (`BaseMixin.illustrate`).
+        is_earlier: whether the file was there before.
+    """
 
     onnx: Path
     json: Path
     gate: Gate
+    illustrate: Callable[[], dict[str, Any]]
     is_earlier: bool = False
 
 
@@ -100,7 +109,7 @@ def export_checkpoint(
         valid = build_valid(config)
         test = build_test(config, valid) if is_winner else None
         split = None if test is None else _test_split(config, test, own, folder)
-        gate = pass_gate(partial, candidate, _loader(config, valid), split)
+        gate, seen = pass_gate(partial, candidate, _loader(config, valid), split)
         provenance = _provenance(candidate, gate, checkpoint, record["epoch"] + 1)
         provenance |= {**_usage(candidate, target.name), **(facts or {})}
         add_metadata(partial, {key: _text(value) for key, value in provenance.items()})
@@ -111,7 +120,7 @@ def export_checkpoint(
     with written_whole(beside) as partial:
         partial.write_text(json.dumps(provenance, indent=2) + "\n")
     write_card(target, CARD if is_winner else f"{target.stem}.md")
-    return Exported(target, beside, gate)
+    return Exported(target, beside, gate, lambda: model.illustrate(*seen, valid))
 
 
 def earlier_export(checkpoint: Path, folder: Path, having: Collection[str] = ()) -> Exported | None:
@@ -130,7 +139,8 @@ def earlier_export(checkpoint: Path, folder: Path, having: Collection[str] = ())
     for onnx, facts in newest_first:
         # What an earlier version wrote may say less.
         if own.items() <= facts.items() and {*having} <= facts.keys() and facts["gate"].keys() == known:
-            return Exported(onnx, onnx.with_suffix(".json"), Gate.from_dict(facts["gate"]), is_earlier=True)
+            gate, beside = Gate.from_dict(facts["gate"]), onnx.with_suffix(".json")
+            return Exported(onnx, beside, gate, lambda: illustrate(checkpoint), is_earlier=True)
     return None
 
 
@@ -158,10 +168,17 @@ def _free_name(folder: Path, stem: str) -> Path:
 
 @dataclass(frozen=True)
 class Measured:
-    """A checkpoint's metric over its whole validation set, and its 95 % interval where one is known."""
+    """A checkpoint over its whole validation set.
+
+    Attributes:
+        value: its metric.
+        interval: 95 % interval of that, where one is known.
+        illustrate: gives what a report shows of the model (`BaseMixin.illustrate`).
+    """
 
     value: float
     interval: Interval | None
+    illustrate: Callable[[], dict[str, Any]]
 
 
 def measure(checkpoint: Path) -> Measured:
@@ -170,17 +187,30 @@ def measure(checkpoint: Path) -> Measured:
     Raises:
         OtterError: the checkpoint is none of ours, or its data cannot be used.
     """
+    record, model, valid, seen = _look_at(checkpoint)
+    metric = record["metric"]
+    value, interval = model.score(*seen)[metric], model.score_interval(*seen, metric)
+    return Measured(value, interval, lambda: model.illustrate(*seen, valid))
+
+
+def illustrate(checkpoint: Path) -> dict[str, Any]:
+    """What a report shows of a checkpoint's model (`BaseMixin.illustrate`). Raises as `measure`."""
+    _, model, valid, seen = _look_at(checkpoint)
+    return model.illustrate(*seen, valid)
+
+
+def _look_at(checkpoint: Path) -> tuple[dict[str, Any], BaseMixin, Dataset[Any], Seen]:
+    """What a checkpoint holds, its model, the validation set, and what the model makes of that."""
     record = read_checkpoint(checkpoint)
     config = Config.from_dict(record["config"], record["config_name"])
     model = load_model_from_config(config, checkpoint)
-    wrapped = wrap(config, model)
+    wrapped, valid = wrap(config, model), build_valid(config)
     outputs, labels = [], []
-    for batch in _loader(config, build_valid(config)):
+    for batch in _loader(config, valid):
         inputs, label = model.exported_batch(batch)
         outputs.append(torch_outputs(wrapped, inputs))
         labels.append(label)
-    seen, metric = (joined(outputs), torch.cat(labels)), record["metric"]
-    return Measured(model.score(*seen)[metric], model.score_interval(*seen, metric))
+    return record, model, valid, (joined(outputs), torch.cat(labels))
 
 
 def _test_split(config: Config, test: Dataset[Any], own: Config, folder: Path) -> Holdout:

@@ -26,6 +26,8 @@ CONFIG = "config"
 FIGURES = "figures"
 # Kept of a study that is whole: what it is about. Before that, its other objectives, {name: mode}.
 METRIC, OBJECTIVES = "metric", "objectives"
+# Kept of a study that was exported: why candidates better than the winner, or all of them, gave no model.
+REJECTED = "rejected"
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",

@@ -71,14 +71,20 @@ def _in_order(rows: Sequence[TrialRow], mode: str, edge: Sequence[TrialRow]) -> 
 
 def _changes(row: TrialRow, label: Mapping[str, str]) -> str:
     """`lr=0.01  s=16`; keys that one parameter sets together stand there once."""
-    changes = [f"{label[key]}={_value(value)}" for key, value in row.values.items()]
+    changes = [f"{label[key]}={value_text(value)}" for key, value in row.values.items()]
     return "  ".join(dict.fromkeys([f"({row.config})"] * bool(row.config) + changes))
 
 
 def newest_export(folder: Path) -> dict[str, Any] | None:
     """What the JSON beside the newest ONNX file of a study's winner says; None without one."""
-    told = (facts for _, facts in exports_in(folder))
-    return max((facts for facts in told if "base" in facts), key=lambda facts: facts["date"], default=None)
+    newest = newest_model(folder)
+    return newest[1] if newest else None
+
+
+def newest_model(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest ONNX file of a study's winner, and what the JSON beside it says; None without one."""
+    told = (model for model in exports_in(folder) if "base" in model[1])
+    return max(told, key=lambda model: str(model[1]["date"]), default=None)
 
 
 def outcome_lines(
@@ -121,7 +127,9 @@ def values_table(values: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
     for name in ("key", "base", "winner"):
         table.add_column(name, no_wrap=True)
     for key, value in values.items():
-        table.add_row(Text(key), Text(_value(base.get(key, "-"))), Text(_value(value), style="bold green"))
+        table.add_row(
+            Text(key), Text(value_text(base.get(key, "-"))), Text(value_text(value), style="bold green")
+        )
     if not values:
         table.add_row("(the base config itself)", "", "")
     return table
@@ -146,6 +154,19 @@ def short_names(rows: Sequence[TrialRow]) -> dict[str, str]:
     return {key: ".".join(words[key][-2 if words[key][-1] in unclear else -1 :]) for key in keys}
 
 
+def shortened(names: Sequence[str]) -> dict[str, str]:
+    """Name -> its last word, or as many as tell it from the others: `lr`, `loss.name`, `m[CosFace]`."""
+    heads = {name: name.partition("[")[0] for name in names}
+    words = {name: [part for part in head.split(".") if part != "options"] for name, head in heads.items()}
+    found = {}
+    for name, own in words.items():
+        tails = [own[-length:] for length in range(1 + (own[-1] == "name"), len(own) + 1)]
+        others = [words[other] for other in names if heads[other] != heads[name]]
+        unlike = (tail for tail in tails if all(other[-len(tail) :] != tail for other in others))
+        found[name] = ".".join(next(unlike, own)) + name[len(heads[name]) :]
+    return found if len({*found.values()}) == len(names) else {name: name for name in names}
+
+
 def shown(figure: float) -> str:
     """A figure with four digits: `3.673M`, `0.1413`."""
     for power, letter in ((9, "G"), (6, "M"), (3, "k")):
@@ -154,14 +175,54 @@ def shown(figure: float) -> str:
     return f"{figure:.4g}"
 
 
+def table_of(*names: str) -> Table:
+    """An empty table with these columns."""
+    table = Table(box=SIMPLE_HEAD)
+    for name in names:
+        table.add_column(name)
+    return table
+
+
+def add_row(table: Table, *cells: Any) -> None:
+    """A row of a config's values, or of text."""
+    table.add_row(*(Text(value_text(cell)) for cell in cells))
+
+
+def records(title: str, rows: list[Mapping[str, Any]]) -> Table:
+    """Plain data as a table: its keys are the columns."""
+    found = table_of(*rows[0])
+    found.title = title.upper() if len(title) < 4 else title
+    for row in rows:
+        add_row(found, *row.values())
+    return found
+
+
+def facts_table(facts: Mapping[str, Any]) -> Table:
+    """Two columns without headings."""
+    found = table_of("", "")
+    for name, value in facts.items():
+        add_row(found, name, value)
+    return found
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A config's value: `0.01389`, `lr 0.01 to 4` of what changed within a run."""
     if isinstance(value, list) and all(isinstance(phase, dict) for phase in value):
         return ", ".join(
-            f"{key.rpartition('.')[2]} {_value(earlier)} to {phase['epochs']}"
+            f"{key.rpartition('.')[2]} {value_text(earlier)} to {phase['epochs']}"
             for phase in value
             for key, earlier in phase["values"].items()
         )

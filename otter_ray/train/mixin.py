@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.optim import Optimizer
+from torch.utils.data import Dataset
 
 from otter_ray.config import Config
 from otter_ray.errors import ConfigError
@@ -177,6 +178,21 @@ class BaseMixin(_Base):
         None: the card runs the file on blank inputs.
         """
         return None
+
+    def illustrate(self, outputs: Any, labels: torch.Tensor, dataset: Dataset[Any]) -> dict[str, Any]:
+        """What a report shows of a model beside its figures, as plain data; nothing by default.
+
+        Args:
+            outputs, labels: as `score` takes them, in the order of
+            dataset: what they are of.
+
+        Returns:
+            `curves`: each with `title`, `x_title`, `y_title`, `log_x`, numbers `x`, `y`, and a `mark` with
+            `x`, `y`, `text`.
+            `galleries`: each with `title`, `text` and `rows` of pictures, which have `image` (a `data:` URI),
+            `name`, `text` and `kind` (`right`, `wrong` or empty).
+        """
+        return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts the config, as plain data, beside the weights: a checkpoint is a model."""

@@ -285,6 +285,7 @@ def _finish(search: Search, finals: Search | None, show: Show, halt: Halt | None
         tell(console, f"{reason}; runs of finalists left: {runs_left}; go on with {further}")
     interrupted = bool((left or runs_left) and halt and halt.is_interrupt)
     if interrupted and not search.has_winner():
+        _report(search, console)
         return INTERRUPTED
     decisive = finals if not runs_left else None
     outcome = export_winner(search, decisive)
@@ -298,6 +299,19 @@ def _finish(search: Search, finals: Search | None, show: Show, halt: Halt | None
     return 0 if outcome.exported else FAILED
 
 
+def _report(search: Search, console: Console) -> None:
+    """Draws `report.html`; where that fails, the study is no worse for it."""
+    from otter_ray.report.render import REPORT, write_report
+    from otter_ray.report.story import Story
+
+    path = search.folder.path / REPORT
+    try:
+        write_report(Story(search.study, search.folder.path), path)
+        tell(console, f"report: {path}")
+    except Exception as exc:
+        tell(console, f"warning: report.html could not be drawn: {type(exc).__name__}: {exc}", style="yellow")
+
+
 def _tell_outcome(show: Show, outcome: Outcome, search: Search) -> None:
     from otter_ray.report.page import print_page
     from otter_ray.report.tables import values_table
@@ -309,6 +323,7 @@ def _tell_outcome(show: Show, outcome: Outcome, search: Search) -> None:
     for line in outcome.rejected:
         tell(console, line)
     if outcome.winner is None or outcome.exported is None:
+        _report(search, console)
         tell(console, "no trial gave a model that passed the gate", style="red")
         return
     values = outcome.winner.values
@@ -317,6 +332,7 @@ def _tell_outcome(show: Show, outcome: Outcome, search: Search) -> None:
     tell(console, str(outcome.exported.gate))
     if announcement := outcome.exported.gate.announcement():
         tell(console, announcement, style="bold")
+    _report(search, console)
     before = " (exported before, from the same checkpoint)" if outcome.exported.is_earlier else ""
     tell(console, f"onnx: {outcome.exported.onnx}{before}", style="bold")
     assert facts is not None

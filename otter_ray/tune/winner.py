@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otter_ray.config import to_yaml
@@ -14,7 +17,8 @@ from otter_ray.export.card import write_card
 from otter_ray.export.run import Exported, earlier_export, export_checkpoint, measure
 from otter_ray.files import written_whole
 from otter_ray.report.front import front
-from otter_ray.report.rows import TrialRow, base_of, read_rows, write_parquet
+from otter_ray.report.gallery import GALLERY, read_gallery
+from otter_ray.report.rows import REJECTED, TrialRow, base_of, read_rows, write_parquet
 from otter_ray.report.tables import shown
 from otter_ray.tune.candidates import Candidate, candidates
 from otter_ray.tune.finals import write_finals
@@ -44,11 +48,18 @@ class Outcome:
 
 
 def export_winner(search: Search, finals: Search | None = None) -> Outcome:
-    """Exports the best candidate that passes the gate, and writes `best.yaml`, `best.ckpt`.
+    """Exports the best candidate that passes the gate, and writes `best.yaml`, `best.ckpt`, `gallery.json`.
 
     Args:
         finals: the runs of finalists, where every one has ended: they decide.
     """
+    outcome = _export_best(search, finals)
+    if outcome.rejected != search.study.user_attrs.get(REJECTED, []):
+        search.study.set_user_attr(REJECTED, outcome.rejected)
+    return outcome
+
+
+def _export_best(search: Search, finals: Search | None) -> Outcome:
     folder = search.folder
     rows = read_rows(search.study)
     write_parquet(rows, folder.path / "trials.parquet")
@@ -64,13 +75,14 @@ def export_winner(search: Search, finals: Search | None = None) -> Outcome:
             gone += 1
             continue
         tried.append(candidate.trial)
+        # One that ran before the config was changed was validated otherwise than the base.
+        beside = _Base if candidate.row.config else base
         try:
             exported = earlier_export(best, folder.path, {"trial", "base"}) or export_checkpoint(
                 best,
                 folder.path,
                 label=candidate.label,
-                # One that ran before the config was changed was validated otherwise than the base.
-                facts={"trial": candidate.trial, "base": None if candidate.row.config else base()},
+                facts={"trial": candidate.trial, "base": beside().facts},
             )
         except OtterError as exc:
             rejected.append(f"{candidate} failed the gate: {exc}")
@@ -82,6 +94,7 @@ def export_winner(search: Search, finals: Search | None = None) -> Outcome:
             partial.write_text(to_yaml(candidate.config))
         with written_whole(folder.path / "best.ckpt") as partial:
             shutil.copyfile(best, partial)
+        _write_gallery(folder.path, exported, beside)
         return Outcome(rows, candidate.row, exported, rejected, tuple(tried))
     if gone:
         rejected.append(f"{gone} more have no checkpoint left: raise study.keep_best before a search")
@@ -121,17 +134,40 @@ def export_others(search: Search, finals: Search | None, outcome: Outcome) -> li
     return lines
 
 
-def _measure_base(search: Search, rows: Sequence[TrialRow], rejected: list[str]) -> dict[str, Any] | None:
-    """The base config's metric and interval, for the JSON of what is exported; None where it has no model."""
+@dataclass(frozen=True)
+class _Base:
+    """The base config beside what is exported: for the JSON, and for the report; nothing without a model."""
+
+    facts: dict[str, Any] | None = None
+    illustrate: Callable[[], dict[str, Any]] = dict
+
+
+def _measure_base(search: Search, rows: Sequence[TrialRow], rejected: list[str]) -> _Base:
     row = base_of(rows)
     best = Candidate(search, row, row.number).checkpoint() if row else None
     if row is None or best is None or not best.is_file():
-        return None
+        return _Base()
     try:
-        return {"trial": row.number, **asdict(measure(best))}
+        measured = measure(best)
     except OtterError as exc:
         rejected.append(f"trial {row.number}, the base config, cannot be measured beside the winner: {exc}")
-        return None
+        return _Base()
+    facts = {"trial": row.number, "value": measured.value, "interval": measured.interval}
+    return _Base(facts, measured.illustrate)
+
+
+def _write_gallery(folder: Path, exported: Exported, base: Callable[[], _Base]) -> None:
+    """What a report shows of the winner and of the base. A picture never costs a study its model."""
+    if (read_gallery(folder) or {}).get("onnx") == exported.onnx.name:
+        return
+    try:
+        curves = base().illustrate().get("curves", [])
+        shown = {"onnx": exported.onnx.name, "winner": exported.illustrate(), "base": curves}
+        with written_whole(folder / GALLERY) as partial:
+            partial.write_text(json.dumps(shown))
+    except Exception as exc:
+        text = f"the report goes without pictures of the winner: {type(exc).__name__}: {exc}"
+        warnings.warn(text, stacklevel=2)
 
 
 def _others(search: Search, finals: Search | None, outcome: Outcome) -> Iterable[Candidate]:

@@ -35,7 +35,7 @@ def test_the_curve_is_the_metric(noise):
     roc = pair_roc(*embedded(12, 10, noise))
     own = np.cumsum(roc.negatives) / roc.num_negatives
     fprs = [*np.geomspace(1e-6, 1, 61), *own[:: len(own) // 50]]
-    assert previews._tprs(roc, fprs).tolist() == [roc.tpr_at(fpr)[0] for fpr in fprs]
+    assert roc.tprs_at(fprs).tolist() == [roc.tpr_at(fpr)[0] for fpr in fprs]
 
 
 def test_a_better_model_has_a_higher_curve():

@@ -90,7 +90,7 @@ def test_the_report_and_the_table_hold_the_finals(ended, capsys):
     from otter_ray.report.__main__ import report
 
     study, _ = ended
-    report(study.folder)
+    report([study.folder])
     assert f"trial {by_mean(study.finalists, 'max')[0].trial.number} wins" in capsys.readouterr().out
     table = pq.read_table(study.folder / "finals/trials.parquet").to_pydict()
     assert sorted(zip(table["finalist"], table["common.seed"], strict=True)) == sorted(

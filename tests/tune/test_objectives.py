@@ -348,7 +348,7 @@ def test_the_table_the_parquet_and_the_report_tell_figures(tiny, space, book, tm
     table = pq.read_table(tmp_path / "trials.parquet").to_pydict()
     assert table["macs"] == [row.figures["macs"] for row in rows]
     assert table["state"].count("infeasible") == len(barred)
-    report(tmp_path / "s")
+    report([tmp_path / "s"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Trials by valid_fpr@4 (*: the Pareto front with macs)")
     # The base is the smallest, and nothing was better: the front is one point.

@@ -73,7 +73,7 @@ def test_base_and_winner_are_told_apart_by_their_intervals(searched, reopened, c
     apart = facts["gate"]["interval"][0] > high
     assert line.endswith(f"a significant gain of {rows[0].value - base.value:.3f}") == apart
     assert line.endswith("the intervals overlap: no significant gain") != apart
-    report(folder)
+    report([folder])
     told = " ".join(capsys.readouterr().out.split())
     assert line in told
     assert "5 classes that the search never saw" in told
@@ -93,7 +93,7 @@ def test_the_folder_holds_what_the_design_says(searched):
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "study.journal", "trials", "trials.parquet", "config.yaml", "best.yaml", "best.ckpt",
-        "environment.json", "augmented.png", "captures.png", "MODEL.md",
+        "environment.json", "augmented.png", "captures.png", "gallery.json", "report.html", "MODEL.md",
     }  # fmt: skip
     trial = {path.name for path in (folder / "trials/0000").iterdir()}
     assert trial >= {"config.yaml", "checkpoints", "log.txt", "logger"}
@@ -146,6 +146,34 @@ def test_a_candidate_that_fails_the_gate_is_named_and_the_next_best_taken(search
     assert "cannot be read" in outcome.rejected[0]
 
 
+def test_the_report_has_curves_and_pictures_of_the_winner_on_the_validation_set(searched, reopened, tmp_path):
+    folder, output = searched
+    assert f"report: {folder}/report.html" in output
+    page = (folder / "report.html").read_text()
+    shown = json.loads((folder / "gallery.json").read_text())
+    [facts] = [json.loads(path.read_text()) for path in folder.glob("demo_*.json")]
+    [curve], [base] = shown["winner"]["curves"], shown["base"]
+    assert curve["mark"]["y"] == facts["gate"]["metrics"]["valid_fpr@4"]
+    assert base["mark"]["y"] == pytest.approx(facts["base"]["value"])
+    for row in facts["gate"]["details"]["roc"][:-1]:
+        place = np.argmin(np.abs(np.log(np.array(curve["x"]) / row["fpr"])))
+        assert curve["y"][place] == pytest.approx(row["tpr"], abs=1e-3)
+    neighbours, pairs = shown["winner"]["galleries"]
+    # 4 documents of 6 captures each.
+    assert [len(row) for row in neighbours["rows"]] == [7] * 4
+    assert [len(row) for row in pairs["rows"]] == [2] * 6
+    for row in neighbours["rows"]:
+        assert all((cell["kind"] == "right") == (cell["name"] == row[0]["name"]) for cell in row[1:])
+        assert row[0]["image"] in page
+    # A study that was exported by an earlier version, or whose export was killed.
+    copy = shutil.copytree(folder, tmp_path / "earlier")
+    (copy / "gallery.json").unlink()
+    assert export_winner(reopened(copy)).exported.is_earlier
+    again = json.loads((copy / "gallery.json").read_text())
+    assert again["winner"]["galleries"][0]["rows"][0][0] == neighbours["rows"][0][0]
+    assert again["base"] == shown["base"]
+
+
 def test_what_was_exported_is_not_exported_again(searched, reopened, tmp_path):
     copy = shutil.copytree(searched[0], tmp_path / "moved")
     search = reopened(copy)
@@ -167,7 +195,7 @@ def test_what_was_exported_is_not_exported_again(searched, reopened, tmp_path):
 def test_the_report_reads_the_study(searched, capsys):
     from otter_ray.report.__main__ import report
 
-    report(searched[0])
+    report([searched[0]])
     assert "0 base" in capsys.readouterr().out
 
 

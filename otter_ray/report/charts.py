@@ -1,0 +1,153 @@
+"""Figures of a study that Optuna has none for."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
+from plotly.colors import sample_colorscale
+
+from otter_ray.report.html import Chart
+from otter_ray.report.rows import TrialRow
+
+# They have to show on white and on black.
+BASE, WINNER, GREY, FAILED = "#3b82f6", "#ea580c", "#94a3b8", "#dc2626"
+DONE, RUNNING = "#0d9488", "#ca8a04"
+STATES = {"complete": DONE, "pruned": GREY, "failed": FAILED, "unfinished": RUNNING}
+# Bars of a timeline: of more, their edges would hide them.
+BARS = 200
+
+
+def curves(winner: Mapping[str, Any], base: Mapping[str, Any] | None) -> Chart:
+    """A curve of the winner, and the same of the base (`BaseMixin.illustrate`)."""
+    figure = go.Figure()
+    for name, curve, colour in (("base", base, BASE), ("winner", winner, WINNER)):
+        if curve is None:
+            continue
+        mark, line = curve["mark"], {"color": colour, "width": 2.5}
+        text = f"{name}: {mark['y']:.4f} at {mark['x']:g} ({mark['text']})"
+        figure.add_scatter(x=curve["x"], y=curve["y"], name=text, mode="lines", line=line, legendgroup=name)
+        figure.add_scatter(
+            x=[mark["x"]],
+            y=[mark["y"]],
+            mode="markers",
+            marker={"color": colour, "size": 11},
+            name=text,
+            legendgroup=name,
+            showlegend=False,
+        )
+    if winner["log_x"]:
+        figure.update_xaxes(type="log", exponentformat="power", dtick=1)
+    figure.update_xaxes(title=winner["x_title"])
+    figure.update_yaxes(title=winner["y_title"], rangemode="tozero")
+    figure.update_layout(hovermode="x")
+    return Chart(figure, height=420)
+
+
+def learning_curves(
+    trials: Sequence[FrozenTrial], rows: Sequence[TrialRow], metric: str, winner: int | None
+) -> Chart:
+    """The metric by epoch; trials that were stopped at one rung have one colour."""
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for row in rows:
+        if row.curve and row.state != "failed":
+            groups[row.state, row.epochs if row.state == "pruned" else 0].append(row.number)
+    stopped = sorted(epochs for state, epochs in groups if state == "pruned")
+    places = {epochs: place / max(1, len(stopped)) for place, epochs in enumerate(stopped)}
+    figure = go.Figure()
+    for state, epochs in sorted(groups, key=lambda group: (group[0] != "pruned", group)):
+        colour = DONE if state == "complete" else RUNNING
+        name = {"complete": "ran to the end"}.get(state, state)
+        if state == "pruned":
+            [colour] = sample_colorscale([[0, GREY], [1, DONE]], [places[epochs]])
+            name = f"stopped after epoch {epochs}"
+        numbers = groups[state, epochs]
+        _add_curves(figure, [trials[number] for number in numbers], f"{name} ({len(numbers)})", colour, 1.5)
+    special = [(row.number, "base", BASE) for row in rows if row.is_base and row.curve][:1]
+    special += [(winner, f"winner: trial {winner}", WINNER)] if winner is not None else []
+    for number, name, colour in special:
+        _add_curves(figure, [trials[number]], name, colour, 3.5)
+    figure.update_xaxes(title="epoch", dtick=1 if max(row.epochs for row in rows) <= 12 else None)
+    figure.update_yaxes(title=metric)
+    figure.update_layout(hovermode="closest")
+    return Chart(figure, height=440)
+
+
+def _add_curves(
+    figure: go.Figure, trials: Iterable[FrozenTrial], name: str, colour: str, width: float
+) -> None:
+    """Curves as one trace with gaps: hundreds of traces would make a slow page."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    text: list[str] = []
+    for trial in trials:
+        epochs = sorted(trial.intermediate_values)
+        x += [*epochs, None]
+        y += [*(_finite(trial.intermediate_values[epoch]) for epoch in epochs), None]
+        text += [f"trial {trial.number}"] * (len(epochs) + 1)
+    figure.add_scatter(
+        x=x,
+        y=y,
+        name=name,
+        text=text,
+        mode="lines+markers",
+        line={"color": colour, "width": width},
+        marker={"size": width + 3},
+        opacity=1 if width > 2 else 0.7,
+        hovertemplate="%{text}, epoch %{x}: %{y:.4f}<extra></extra>",
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def timeline(trials: Sequence[FrozenTrial], rows: Sequence[TrialRow]) -> Chart:
+    """When each slot trained what. Slots are not written down: a host's are filled from the first on."""
+    spans = sorted(_spans(trials, rows), key=lambda span: span[1])
+    busy: dict[str, list[datetime]] = defaultdict(list)
+    bars: dict[str, list[tuple[str, datetime, datetime, str]]] = defaultdict(list)
+    for row, start, end in spans:
+        host = row.host or "?"
+        free = [slot for slot, until in enumerate(busy[host]) if until <= start]
+        slot = free[0] if free else len(busy[host])
+        busy[host][slot : slot + 1] = [end]
+        text = f"trial {row.number}, {row.epochs} epochs, {(end - start).total_seconds():.0f} s, {row.state}"
+        bars[row.state].append((f"{host} · {slot + 1}", start, end, text))
+    figure, edge = go.Figure(), 1 if len(spans) <= BARS else 0
+    for state, some in bars.items():
+        figure.add_bar(
+            base=[start.isoformat() for _, start, _, _ in some],
+            x=[(end - start).total_seconds() * 1000 for _, start, end, _ in some],
+            y=[slot for slot, *_ in some],
+            text=[text for *_, text in some],
+            orientation="h",
+            textposition="none",
+            marker={"color": STATES[state], "line": {"width": edge, "color": "rgba(255,255,255,.6)"}},
+            name=state,
+            hovertemplate="%{text}<extra></extra>",
+        )
+    lanes = sorted(f"{host} · {slot + 1:d}" for host, slots in busy.items() for slot in range(len(slots)))
+    figure.update_xaxes(type="date")
+    figure.update_yaxes(categoryorder="array", categoryarray=lanes[::-1], type="category")
+    figure.update_layout(barmode="overlay", bargap=0.25)
+    return Chart(figure, height=min(900, 110 + 30 * len(lanes)))
+
+
+def _spans(
+    trials: Sequence[FrozenTrial], rows: Sequence[TrialRow]
+) -> Iterable[tuple[TrialRow, datetime, datetime]]:
+    """When each trial trained last: from its end back by the seconds that it took."""
+    ends = [trial.datetime_complete for trial in trials if trial.datetime_complete]
+    for trial, row in zip(trials, rows, strict=True):
+        start, end = trial.datetime_start, trial.datetime_complete or max(ends, default=None)
+        if start is None or end is None or row.state not in STATES:
+            continue
+        if trial.datetime_complete and row.seconds is not None:
+            start = max(start, end - timedelta(seconds=row.seconds))
+        yield row, start, max(start, end)
