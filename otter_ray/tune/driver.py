@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import Callback
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import TrialScheduler
 from rich.console import Console
 
@@ -128,6 +131,24 @@ def run_trials(
     return run_trainable(trainable, search, plan, console, autoscaler, limits, show)
 
 
+@contextmanager
+def inherited_environment() -> Iterator[None]:
+    """On a Ray of our own slots have the driver's environment.
+
+    Tune names what it wants them to have, and Ray starts other processes for that: those that have begun to
+    import (`ray_session`) would never be used.
+    """
+    if ray.get_runtime_context().runtime_env:
+        yield
+        return
+    named = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = named
+
+
 def run_trainable(
     trainable: Any,
     search: Search,
@@ -164,7 +185,7 @@ def run_trainable(
                 failure_config=tune.FailureConfig(max_failures=search.space.study.retries),
             ),
         )
-        with two_interrupts(driver.bridge.halt), show.running():
+        with two_interrupts(driver.bridge.halt), show.running(), inherited_environment():
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

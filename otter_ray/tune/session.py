@@ -38,6 +38,8 @@ SLOT_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # A trial with a worker group is one of the dashboard's Train runs.
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    # As Tune sets it: Lightning is not to fork.
+    "PL_DISABLE_FORK": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 # What a trial imports. None of it asks the GPU's driver, which would settle what the process sees.
