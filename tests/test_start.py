@@ -22,7 +22,7 @@ typer.run(%s)
         ("tune", ["--help"], "Search a config's space"),
         ("train", ["--help"], "Train one config"),
         ("export", ["--help"], "Export a trained model"),
-        ("report", ["--help"], "Print the trials"),
+        ("report", ["--help"], "Print a study's trials"),
         ("doctor", ["--help"], "Look over this machine"),
         ("init", ["--help"], "Make a new project"),
         ("tune", ["demo", "--set", "trainer.max_epochs=0"], "trainer.max_epochs: 0 is too small"),

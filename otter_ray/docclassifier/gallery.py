@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 import cv2
@@ -86,9 +87,10 @@ def _curve(roc: PairROC) -> dict[str, Any]:
 def _neighbours(features: Tensor, classes: NDArray[np.int64], shots: _Shots) -> dict[str, Any]:
     """An image of each of some documents, with the images that are most like it."""
     margins = _margins(features, classes)
-    hardest_of = [
-        rows[margins[rows].argmin()] for rows in map(np.flatnonzero, classes == np.unique(classes)[:, None])
-    ]
+    # By class, the hardest first; one of a single image has nothing to be like.
+    order = np.lexsort((margins, classes))
+    _, begins, counts = np.unique(classes[order], return_index=True, return_counts=True)
+    hardest_of = order[begins[counts > 1]]
     queries = sorted(hardest_of, key=lambda index: margins[index])[:QUERIES]
     rows = []
     for query in map(int, queries):
@@ -138,8 +140,11 @@ def _hardest(features: Tensor, classes: NDArray[np.int64], roc: PairROC, shots: 
         ]
         if len(chosen) == PAIRS:
             break
-    text = (
-        "Images of different documents that the model takes for most alike, one pair for each two documents. "
-        f"Red: above {threshold:.4f}, the threshold at a false positive rate of {FPR:g}."
+    rule = f"at a false positive rate of {FPR:g}"
+    red = (
+        f"Red: above {threshold:.4f}, the threshold {rule}."
+        if math.isfinite(threshold)
+        else f"No threshold keeps pairs like these out {rule}."
     )
+    text = f"Images of different documents that the model takes for most alike, one pair for each two. {red}"
     return {"title": "Hardest false pairs", "text": text, "rows": list(chosen.values())}

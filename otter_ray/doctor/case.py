@@ -138,7 +138,7 @@ class Case:
             return
         from otter_ray.tune.probe import ask_nodes
 
-        wanted = {key: str(Path(value).absolute()) for key, value in self._paths().items()}
+        wanted = {key: str(Path(value).expanduser().absolute()) for key, value in self._paths().items()}
         for answer in ask_nodes(look, None if self.storage else self.runs.absolute(), wanted):
             yield from _of_node(answer)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from otter_ray.config.space_check import SEED
-from otter_ray.report.rows import TrialRow, newest_study, open_journal, rank, read_rows
+from otter_ray.report.rows import TrialRow, mode_of, newest_study, open_journal, rank, trial_row
 
 # The folder of their runs in the study's: a study of its own, without a search.
 FINALS = "finals"
@@ -76,8 +76,8 @@ def top_of(rows: Sequence[TrialRow], mode: str, top: int) -> list[TrialRow]:
 
 def runs_of(study: optuna.Study) -> dict[tuple[int, int], TrialRow]:
     """The runs of a study of finals by (trial, seed); where one was begun anew, the newest."""
-    whose = [trial.user_attrs[FINALIST] for trial in study.get_trials(deepcopy=False)]
-    rows = zip(whose, read_rows(study), strict=True)
+    trials, maximize = study.get_trials(deepcopy=False), mode_of(study) == "max"
+    rows = ((trial.user_attrs[FINALIST], trial_row(trial, maximize, {})) for trial in trials)
     return {(number, row.values[SEED]): row for number, row in rows if row.state != GIVEN_UP}
 
 

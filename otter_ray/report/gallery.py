@@ -10,10 +10,13 @@ GALLERY = "gallery.json"
 
 
 def read_gallery(folder: Path) -> dict[str, Any] | None:
-    """What was left, None for nothing.
+    """What was left, None for nothing that can be read.
 
     It has `onnx`, the file that it is about; `winner`, as its model's `illustrate` gives it; and `base`, the
     base config's curves.
     """
     file = folder / GALLERY
-    return json.loads(file.read_text()) if file.is_file() else None
+    try:
+        return json.loads(file.read_text()) if file.is_file() else None
+    except ValueError:
+        return None

@@ -26,7 +26,11 @@ FEWEST, BEST = 10, 5
 
 
 def as_study(
-    study: optuna.Study, rows: Sequence[TrialRow], mode: str, figures: Sequence[str] = ()
+    study: optuna.Study,
+    trials: Sequence[FrozenTrial],
+    rows: Sequence[TrialRow],
+    mode: str,
+    figures: Sequence[str] = (),
 ) -> optuna.Study:
     """The trials under their numbers as Optuna is to draw them: each that can win COMPLETE, with our value.
 
@@ -34,9 +38,9 @@ def as_study(
     names.
 
     Args:
+        trials, rows: of the study, of one moment.
         figures: other objectives, by name, which each trial shown has then.
     """
-    trials = study.get_trials(deepcopy=False)
     label = shortened(list(dict.fromkeys(name for trial in trials for name in trial.params)))
     able = {
         row.number

@@ -168,7 +168,7 @@ def pareto_front(story: Story) -> Section:
     edge = front(story.rows, story.mode, others)
     if not edge:
         return Section(title, "Left out: no trial has a value for all objectives yet.")
-    study = optuna_charts.as_study(story.study, story.rows, story.mode, [*others])
+    study = optuna_charts.as_study(story.study, story.trials, story.rows, story.mode, [*others])
     text = f"Than these {len(edge)} trials no other is better in one objective and as good in all."
     return Section(title, text, charts=optuna_charts.fronts(study, story.metric, [*others]))
 

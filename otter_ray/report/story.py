@@ -16,7 +16,7 @@ from otter_ray.errors import OtterError
 from otter_ray.report import optuna_charts
 from otter_ray.report.finals import Finalist, rank_with_finals, read_finalists
 from otter_ray.report.gallery import read_gallery
-from otter_ray.report.rows import METRIC, TrialRow, mode_of, read_rows
+from otter_ray.report.rows import METRIC, REJECTED, TrialRow, mode_of, objectives_of, trial_row
 from otter_ray.report.tables import newest_model
 
 T = TypeVar("T")
@@ -31,8 +31,9 @@ class Story:
 
     @cached_property
     def rows(self) -> list[TrialRow]:
-        """Its trials."""
-        return read_rows(self.study)
+        """Its trials, of the same moment as `trials`: it may run on."""
+        others = objectives_of(self.study)
+        return [trial_row(trial, self.mode == "max", others) for trial in self.trials]
 
     @cached_property
     def trials(self) -> list[FrozenTrial]:
@@ -61,8 +62,11 @@ class Story:
 
     @cached_property
     def winner(self) -> TrialRow | None:
-        """The best trial, or the best finalist."""
-        return next(iter(rank_with_finals(self.rows, self.mode, self.finalists)), None)
+        """The best trial, or the best finalist; where models were refused, the one that was exported."""
+        ranked = rank_with_finals(self.rows, self.mode, self.finalists)
+        if self.study.user_attrs.get(REJECTED) and self.exported:
+            ranked = [row for row in ranked if row.number == self.exported["trial"]] or ranked
+        return next(iter(ranked), None)
 
     @cached_property
     def model(self) -> tuple[Path, dict[str, Any]] | None:
@@ -93,7 +97,7 @@ class Story:
     @cached_property
     def shown(self) -> optuna.Study:
         """As Optuna is to draw it."""
-        return optuna_charts.as_study(self.study, self.rows, self.mode)
+        return optuna_charts.as_study(self.study, self.trials, self.rows, self.mode)
 
 
 def _read(reader: Callable[[str], T], path: Path) -> T | None:

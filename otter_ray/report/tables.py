@@ -75,12 +75,6 @@ def _changes(row: TrialRow, label: Mapping[str, str]) -> str:
     return "  ".join(dict.fromkeys([f"({row.config})"] * bool(row.config) + changes))
 
 
-def newest_export(folder: Path) -> dict[str, Any] | None:
-    """What the JSON beside the newest ONNX file of a study's winner says; None without one."""
-    newest = newest_model(folder)
-    return newest[1] if newest else None
-
-
 def newest_model(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """The newest ONNX file of a study's winner, and what the JSON beside it says; None without one."""
     told = (model for model in exports_in(folder) if "base" in model[1])

@@ -61,14 +61,16 @@ def check_nodes(folder: Path, storage: Storage | None) -> None:
     """
     word = secrets.token_hex(8)
     (folder / PROBE).write_text(word)
-    if storage is not None:
-        _reach(storage, folder)
     try:
-        answers = ask_nodes(_look, str(folder), storage, word)
+        if storage is not None:
+            _reach(storage, folder)
+        try:
+            answers = ask_nodes(_look, str(folder), storage, word)
+        finally:
+            if storage is not None:
+                storage.remove(PROBE)
     finally:
         (folder / PROBE).unlink()
-        if storage is not None:
-            storage.remove(PROBE)
     blind = [f"{answer.node}: {trouble}" for answer in answers if (trouble := answer.trouble or answer.value)]
     if blind:
         seen = storage.uri if storage else str(folder)

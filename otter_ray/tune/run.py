@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from rich.console import Console
@@ -27,9 +27,6 @@ from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.preflight import preflight
 from otter_ray.tune.prepare import keep_restore, prepare_data, prepare_weights
 from otter_ray.tune.storage import Storage, kept_checkpoint
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

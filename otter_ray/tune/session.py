@@ -107,9 +107,15 @@ def _importing(processes: int, project: str | None) -> dict[str, Any]:
 
     Ray would start one for each CPU. Those that a limit on starts keeps back are not started later.
     """
-    own = f"otter_ray.{project}"
-    modules = [*SLOT_IMPORTS, *([own] if project and find_spec(own) else [])]
+    modules = [*SLOT_IMPORTS, *filter(_is_there, [f"otter_ray.{project}"])]
     return {"preload_python_modules": modules, "worker_maximum_startup_concurrency": processes}
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is not
+        return False
 
 
 def _dashboard(url: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -11,7 +12,6 @@ from contextlib import contextmanager, redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
 
 from otter_ray.cli import plain_console, tell
-from otter_ray.errors import OtterError
 
 if TYPE_CHECKING:
     import optuna
@@ -150,6 +150,8 @@ class LiveView(Show):
                 yield
             finally:
                 self._live = None
+                while self._later:
+                    super().tell(self._later.pop(0))
 
 
 class JsonLines(Show):
@@ -162,7 +164,11 @@ class JsonLines(Show):
     def event(self, kind: str, state: StudyState | None = None, /, **facts: Any) -> None:
         """Writes the event, with the seconds since the command began."""
         line = json.dumps({"event": kind, "at": round(self.seconds, 3), **facts}, default=str)
-        print(line, file=self.stream, flush=True)
+        try:
+            print(line, file=self.stream, flush=True)
+        except BrokenPipeError:
+            # Who watched is gone; the study goes on.
+            self.stream = open(os.devnull, "w")  # noqa: SIM115
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -170,8 +176,11 @@ class JsonLines(Show):
         with redirect_stdout(sys.stderr):
             try:
                 yield
-            except (OtterError, OSError, KeyboardInterrupt) as exc:
-                self.event("error", error=str(exc) or "interrupted")
+            except KeyboardInterrupt:
+                self.event("error", error="interrupted")
+                raise
+            except Exception as exc:
+                self.event("error", error=str(exc) or type(exc).__name__)
                 raise
 
 

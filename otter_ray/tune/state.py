@@ -106,7 +106,6 @@ class StudyState:
         for row in rows:
             self._count(row)
             self._arrive(0, row.epochs)
-        self.ended_before = self.ended
         self.trials = self.ended + plan.trials
         if (base := base_of(rows)) is not None:
             self.base = _reached(base)

@@ -76,7 +76,7 @@ class LookedAt:
     """
 
     def __init__(self) -> None:
-        self._passed, self._open = 0, [*range(0)]
+        self._passed, self._open = 0, list[int]()
         self._best: list[FrozenTrial] = []
 
     def __call__(self, mode: str, trials: list[FrozenTrial]) -> list[FrozenTrial]:

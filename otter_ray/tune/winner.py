@@ -158,9 +158,9 @@ def _measure_base(search: Search, rows: Sequence[TrialRow], rejected: list[str])
 
 def _write_gallery(folder: Path, exported: Exported, base: Callable[[], _Base]) -> None:
     """What a report shows of the winner and of the base. A picture never costs a study its model."""
-    if (read_gallery(folder) or {}).get("onnx") == exported.onnx.name:
-        return
     try:
+        if (read_gallery(folder) or {}).get("onnx") == exported.onnx.name:
+            return
         curves = base().illustrate().get("curves", [])
         shown = {"onnx": exported.onnx.name, "winner": exported.illustrate(), "base": curves}
         with written_whole(folder / GALLERY) as partial:
