@@ -110,6 +110,14 @@ def test_pictures_of_another_model_are_left_out(whole):
     assert found["ROC"].text == "Left out: no gallery.json was kept with the exported model."
 
 
+def test_where_a_model_was_refused_the_winner_is_whose_model_was_exported(whole):
+    best, exported = whole.winner.number, (whole.winner.number + 1) % 5 + 10
+    export(whole, exported, PICTURES)
+    assert Story(whole.study, whole.folder).winner.number == best
+    whole.study.set_user_attr("rejected", [f"trial {best}: its file differs"])
+    assert Story(whole.study, whole.folder).winner.number == exported
+
+
 def test_importances_want_ten_trials_and_find_what_matters(tmp_path):
     few = by_title(make(tmp_path / "few", drawn(9)))["Parameter importances"]
     assert (few.charts, few.text[:30]) == ((), "Left out: 9 trials have a value"[:30])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import warnings
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from otter_ray.errors import StudyError
 from otter_ray.tune.live import picture
 from otter_ray.tune.plan import Node, make_plan
 from otter_ray.tune.progress import Progress
+from otter_ray.tune.session import _importing
 from otter_ray.tune.show import JsonLines, Lines, LiveView, choose_show
 from otter_ray.tune.state import StudyState
 
@@ -253,3 +255,17 @@ def test_a_warning_of_ours_is_said_once(capsys):
         command()
     said = ["warning: it rests on little", "warning: another", "error: the end"]
     assert capsys.readouterr().err.splitlines() == said
+
+
+def test_who_watches_and_goes_takes_no_study_along():
+    read, write = os.pipe()
+    show = JsonLines(plain_console(stderr=True), os.fdopen(write, "w"))
+    os.close(read)
+    show.event("plan", trials=3)
+    show.event("end", code=0)
+
+
+@pytest.mark.parametrize(("project", "own"), [("docclassifier", 1), ("absent", 0), ("mine.vision", 0)])
+def test_a_slot_imports_its_project_beforehand_where_that_is_shipped(project, own):
+    modules = _importing(2, project)["preload_python_modules"]
+    assert modules.count(f"otter_ray.{project}") == own
