@@ -153,7 +153,7 @@ def _block_keys(features: Tensor, labels: Tensor, start: int, rows: int) -> Tens
 
 def _count(keys: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Distinct keys, ascending, and how often each occurs."""
-    # Numpy's sort of integers is three times as fast as torch's on a CPU.
+    # Numpy's sort of integers is faster than torch's on a CPU.
     ordered = np.sort(keys.numpy()) if keys.is_cpu else torch.sort(keys).values.cpu().numpy()
     starts = _run_starts(ordered)
     return ordered[starts], np.diff(np.append(starts, len(ordered)))
