@@ -32,6 +32,7 @@ from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.plan import Node
 from otter_ray.tune.run import Search
 from otter_ray.tune.session import ray_session
+from otter_ray.tune.show import Lines
 
 EPOCHS, SLOTS = 3, 2
 METRIC = "valid_fpr@4"
@@ -60,7 +61,7 @@ def of_a_study(trials: int) -> float:
         )
         plan = plan_for(config, space, [Node(SLOTS, 0)], [])
         begun = time.perf_counter()
-        run_trainable(nothing, Search(config, space, folder, study), plan, Console(file=io.StringIO()))
+        run_trainable(nothing, Search(config, space, folder, study), plan, Lines(Console(file=io.StringIO())))
         seconds = time.perf_counter() - begun
         if (ended := sum(trial.state.is_finished() for trial in study.trials)) != trials:
             raise SystemExit(f"{ended} of {trials} trials ended")

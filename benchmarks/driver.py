@@ -38,6 +38,7 @@ from otter_ray.tune.journal import together
 from otter_ray.tune.keys import EPOCH, STOPPED, VALUES
 from otter_ray.tune.plan import Node, make_plan
 from otter_ray.tune.run import Search
+from otter_ray.tune.show import Lines
 
 EPOCHS, SLOTS = 3, 4
 NEAR = 200  # trials, after those that a study begins with
@@ -77,7 +78,7 @@ def drive(folder: Path, trials: int, sampler: str, done: int = 0) -> Iterator[fl
         fill(study, space, config, done)
     search = Search(config, space, study_folder, study)
     plan = make_plan(options, [Node(SLOTS, 0)], [], accelerator="cpu", max_epochs=EPOCHS)
-    driver = make_driver(search, plan, Console(file=io.StringIO(), width=120))
+    driver = make_driver(search, plan, Lines(Console(file=io.StringIO(), width=120)))
     driver.bridge.limit = None  # there is no Ray to ask
     draw = random.Random(0)
     running: list[tuple[FakeTrial, float]] = []

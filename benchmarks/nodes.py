@@ -31,6 +31,7 @@ from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder
 from otter_ray.tune.run import Search
 from otter_ray.tune.session import ray_session
+from otter_ray.tune.show import Lines
 
 NODE = {"num_cpus": 2, "object_store_memory": 10**8}
 EPOCHS = 4
@@ -67,7 +68,7 @@ def _search(trials: int, seconds: float) -> tuple[int, float]:
     enqueue_first(study, config, space)
     search = Search(config, space, StudyFolder(Path("nodes")), study)
     started = time.perf_counter()
-    run_trainable(partial(sleeper, seconds), search, plan, Console(file=io.StringIO()))
+    run_trainable(partial(sleeper, seconds), search, plan, Lines(Console(file=io.StringIO())))
     wall = time.perf_counter() - started
     ended = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     if len(ended) != trials:

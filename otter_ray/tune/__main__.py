@@ -262,7 +262,7 @@ def _study(
             if shown := dashboard():
                 console.print(f"dashboard: {shown}")
 
-        halt, finals = Phases(console, connect, autoscaler, limits, show).run(search)
+        halt, finals = Phases(show, connect, autoscaler, limits).run(search)
     code = _finish(search, finals, show, halt)
     show.event("end", code=code, **summary(search.study))
     return code

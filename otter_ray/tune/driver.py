@@ -16,7 +16,6 @@ from ray import tune
 from ray.tune import Callback
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import TrialScheduler
-from rich.console import Console
 
 from otter_ray.report.rows import read_rows
 from otter_ray.tune.cluster import LiveLimit
@@ -34,7 +33,7 @@ from otter_ray.tune.room import CheckpointSweeper
 from otter_ray.tune.run import Search
 from otter_ray.tune.scheduler import build_scheduler
 from otter_ray.tune.searcher import OptunaBridge
-from otter_ray.tune.show import Lines, Show
+from otter_ray.tune.show import Show
 from otter_ray.tune.state import StudyState
 from otter_ray.tune.trial import run_trial
 
@@ -58,20 +57,18 @@ class Driver:
 def make_driver(
     search: Search,
     plan: Plan,
-    console: Console,
+    show: Show,
     autoscaler: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
-    show: Show | None = None,
 ) -> Driver:
-    """That of a search, shown in plain lines or as `show` does."""
-    show = show or Lines(console)
+    """That of a search."""
     config, space, study = search.config, search.space, search.study
     options, book = space.study, search.book
     halt = Halt(study, limits, show.tell, search.place)
     halting = HaltTune(halt)
     bridge = OptunaBridge(study, space, config, halt, LiveLimit(plan, autoscaler), book)
     keep = max(options.keep_best, search.exports.count)
-    sweeper = CheckpointSweeper(study, search.folder, search.storage, options, keep, console)
+    sweeper = CheckpointSweeper(study, search.folder, search.storage, options, keep, show.console)
     state = StudyState(
         options,
         config.trainer.max_epochs,
@@ -83,10 +80,10 @@ def make_driver(
         place=search.place,
         until=halt.until,
     )
-    progress = Progress(study, state, show, StudyMetrics(console))
+    progress = Progress(study, state, show, StudyMetrics(show.console))
     callbacks = [halting, progress, GroupRemover(), sweeper]
     if search.storage is not None:
-        callbacks.append(JournalMirror(search.storage, search.folder.path, console))
+        callbacks.append(JournalMirror(search.storage, search.folder.path, show.console))
     scheduler = build_scheduler(options, bridge, config.trainer.max_epochs, search.is_kept)
     return Driver(bridge, scheduler, halting, sweeper, callbacks)
 
@@ -94,10 +91,9 @@ def make_driver(
 def run_trials(
     search: Search,
     plan: Plan,
-    console: Console,
+    show: Show,
     autoscaler: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
-    show: Show | None = None,
 ) -> Halt:
     """Runs the trials that the plan counts, as many at once as the nodes hold.
 
@@ -128,7 +124,7 @@ def run_trials(
     trainable = tune.with_resources(partial(run_trial, setup), resources)
     # What the dashboard's list of actors shows: a slot runs many trials.
     trainable.__name__ = f"{config.name}/{search.folder.name}"
-    return run_trainable(trainable, search, plan, console, autoscaler, limits, show)
+    return run_trainable(trainable, search, plan, show, autoscaler, limits)
 
 
 @contextmanager
@@ -153,14 +149,13 @@ def run_trainable(
     trainable: Any,
     search: Search,
     plan: Plan,
-    console: Console,
+    show: Show,
     autoscaler: Mapping[str, Any] | None = None,
     limits: Limits | None = None,
-    show: Show | None = None,
 ) -> Halt:
     """Runs a Tune trainable that takes and reports what `run_trial` does."""
-    config, show = search.config, show or Lines(console)
-    driver = make_driver(search, plan, console, autoscaler, limits, show)
+    config = search.config
+    driver = make_driver(search, plan, show, autoscaler, limits)
     scratch = tempfile.mkdtemp(prefix="otter_ray_")
     try:
         tuner = tune.Tuner(

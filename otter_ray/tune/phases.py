@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Console
-
 from otter_ray.report.rows import read_rows
 from otter_ray.tune.cluster import cluster
 from otter_ray.tune.driver import run_trials
@@ -30,14 +28,12 @@ class Phases:
     Attributes:
         connect: to Ray, where that has not happened yet.
         autoscaler: its configuration, or None for none.
-        show: what shows the trials; None: plain lines.
     """
 
-    console: Console
+    show: Show
     connect: Callable[[], object]
     autoscaler: Mapping[str, Any] | None
     limits: Limits
-    show: Show | None = None
 
     def run(self, search: Search) -> tuple[Halt | None, Search | None]:
         """The search and, unless what ended it ends the command, its finals.
@@ -56,17 +52,17 @@ class Phases:
                 halt = final if final.reason else halt
             return halt, finals
         except KeyboardInterrupt:
-            self.console.print(f"stopped at once: go on with --name {search.folder.name} --resume")
+            self.show.console.print(f"stopped at once: go on with --name {search.folder.name} --resume")
             search.keep()
             raise
 
     def _search(self, search: Search) -> Halt | None:
         options = search.space.study
         if not search.trials_left():
-            self.console.print(f"all {options.num_trials} trials are done: more with --trials")
+            self.show.console.print(f"all {options.num_trials} trials are done: more with --trials")
             return None
         if halt := used_up(search.study, self.limits):
-            self.console.print(f"{halt.reason} already: for more raise that limit")
+            self.show.console.print(f"{halt.reason} already: for more raise that limit")
             return halt
         return self._run(search, self.limits, finals_note(options, search.config.trainer.max_epochs))
 
@@ -76,7 +72,7 @@ class Phases:
         seconds = self.limits.seconds if until is None else until - time.monotonic()
         to_come = [finals.labels[row.number] for row in read_rows(finals.study) if not row.has_ended]
         trials = dict.fromkeys(label.partition(" ")[0] for label in to_come)
-        self.console.print(f"the search is over; finalists: trials {', '.join(trials)}")
+        self.show.console.print(f"the search is over; finalists: trials {', '.join(trials)}")
         return self._run(finals, Limits(seconds), unit="run")
 
     def _run(self, search: Search, limits: Limits, note: str = "", unit: str = "trial") -> Halt:
@@ -85,7 +81,6 @@ class Phases:
             search.config, search.space.with_trials(search.trials_left()), *cluster(self.autoscaler)
         )
         plan = replace(plan, unit=unit)
-        tell_plan(plan, search.config, self.console, note)
-        if self.show is not None:
-            self.show.event("plan", **{name: getattr(plan, name) for name in PLANNED})
-        return run_trials(search, plan, self.console, self.autoscaler, limits, self.show)
+        tell_plan(plan, search.config, self.show.console, note)
+        self.show.event("plan", **{name: getattr(plan, name) for name in PLANNED})
+        return run_trials(search, plan, self.show, self.autoscaler, limits)

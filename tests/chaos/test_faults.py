@@ -20,6 +20,7 @@ from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.run import Search
 from otter_ray.tune.session import ray_session
+from otter_ray.tune.show import Lines
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 SLOTS = 2
@@ -92,7 +93,7 @@ def test_no_slot_actor_or_group_is_lost_to_faulty_trials(connected, demo, full, 
     attempts, output = tmp_path / "attempts", io.StringIO()
     attempts.mkdir()
     before = held()
-    halt = run_trainable(faulty(attempts, faults), search, plan, Console(file=output, width=200))
+    halt = run_trainable(faulty(attempts, faults), search, plan, Lines(Console(file=output, width=200)))
     assert not halt.reason
     rows = read_rows(open_study(folder, space.study))
     states = ["complete", *["failed"] * faults, *["complete"] * SLOTS]

@@ -17,6 +17,7 @@ from otter_ray.tune.folder import StudyFolder
 from otter_ray.tune.limits import Limits
 from otter_ray.tune.phases import Phases
 from otter_ray.tune.run import Search
+from otter_ray.tune.show import Lines
 
 LR = "optimizer.options.lr"
 
@@ -212,7 +213,7 @@ def phases(limits=None):
     """Those of a study for which no Ray may start; what they print is beside them."""
     output = io.StringIO()
     connect = partial(pytest.fail, "a Ray was to start")
-    return Phases(Console(file=output, width=150), connect, None, limits or Limits()), output
+    return Phases(Lines(Console(file=output, width=150)), connect, None, limits or Limits()), output
 
 
 def test_what_is_done_or_used_up_starts_no_ray(search):

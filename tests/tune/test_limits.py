@@ -13,6 +13,7 @@ from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.limits import Limits
 from otter_ray.tune.run import Search
+from otter_ray.tune.show import Lines
 
 TRIALS = 6
 
@@ -51,7 +52,7 @@ def test_a_search_ends_at_its_limit_and_goes_on(connected, demo, tmp_path, limit
         study = open_study(folder, space.study, begin=lambda new: enqueue_first(new, config, space))
         ready = Search(config, space, folder, study)
         plan = plan_for(config, space.with_trials(ready.trials_left()), *cluster_of())
-        halt = run_trainable(trainable(), ready, plan, Console(file=io.StringIO()), limits=limits)
+        halt = run_trainable(trainable(), ready, plan, Lines(Console(file=io.StringIO())), limits=limits)
         return halt, ready
 
     halt, stopped = search(limits)

@@ -18,6 +18,7 @@ from otter_ray.tune.first import enqueue_first
 from otter_ray.tune.folder import StudyFolder, open_study
 from otter_ray.tune.limits import Limits
 from otter_ray.tune.run import Search
+from otter_ray.tune.show import Lines
 
 
 def trainable():
@@ -59,7 +60,7 @@ def test_what_was_broken_off_comes_to_what_was_not(connected, tmp_path, sampler,
             ready = Search(config, space, folder, study)
             assert ready.trials_left()
             plan = plan_for(config, space.with_trials(ready.trials_left()), *cluster_of())
-            run_trainable(trainable(), ready, plan, Console(file=io.StringIO()), limits=limit)
+            run_trainable(trainable(), ready, plan, Lines(Console(file=io.StringIO())), limits=limit)
         return [(row.number, row.state, row.curve, row.values) for row in read_rows(study)]
 
     undisturbed = search("whole", Limits())
@@ -79,6 +80,6 @@ def test_a_grid_search_ends_with_its_grid(connected, tmp_path):
     (folder.path / "trials").mkdir()
     study = begun(folder, config, space)
     plan = plan_for(config, space, *cluster_of())
-    run_trainable(trainable(), Search(config, space, folder, study), plan, Console(file=io.StringIO()))
+    run_trainable(trainable(), Search(config, space, folder, study), plan, Lines(Console(file=io.StringIO())))
     points = [tuple(trial.params.values()) for trial in study.trials[1:]]
     assert sorted(points) == [(0.1, 8), (0.1, 16), (0.1, 24), (0.2, 8), (0.2, 16), (0.2, 24)]
