@@ -33,6 +33,8 @@ from statistics import median
 from subprocess import DEVNULL, PIPE
 from typing import Any
 
+from results import keep
+
 Figures = dict[str, Any]
 SIZE = (128, 128)
 PROCESSES = 4
@@ -299,14 +301,6 @@ def child(function: str, sets: Figures, cache: Path | None = None, show: bool = 
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def machine() -> Figures:
-    from otter_ray.train.record import write_environment
-
-    with tempfile.TemporaryDirectory() as folder:
-        write_environment(Path(folder))
-        return dict(json.loads((Path(folder) / "environment.json").read_text()))
-
-
 def show(figures: Any, depth: int = 0) -> None:
     for key, value in figures.items():
         if isinstance(value, dict) and key != "raw":
@@ -333,7 +327,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="a folder of images; without it some are drawn")
     parser.add_argument("--files", type=int, default=1_300_000)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, 20,000 files")
-    parser.add_argument("--json", type=Path, help="where to write all figures")
+    parser.add_argument("--json", help="where the figures go, too")
     arguments = parser.parse_args()
     found: Figures = {}
     with tempfile.TemporaryDirectory() as drawn, tempfile.TemporaryDirectory() as cache:
@@ -349,8 +343,7 @@ def main() -> None:
                 found[part] = parts[part](images.absolute(), arguments.quick)
             show({part: found[part]})
             sys.stdout.flush()
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine(), **found}, indent=2) + "\n")
+    keep(arguments.json, "data", found)
 
 
 if __name__ == "__main__":

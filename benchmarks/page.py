@@ -125,6 +125,7 @@ def step(facts: dict[str, Any]) -> str:
 def data(facts: dict[str, Any]) -> str:
     """The five figures of the data."""
     text = "`benchmarks/data.py`, of 500 JPEG files unless told otherwise.\n\n"
+    facts = facts["figures"]
     if "start" in facts:
         rows = [
             (name, f"{row['first_batch_s']:.2f}", f"{row['data_s']:.3f}")

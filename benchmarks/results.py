@@ -35,6 +35,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": names[0] if names else platform.machine(),
         "cores": cores,
+        "system": platform.platform(),
         "memory_gb": round(memory),
     }
 

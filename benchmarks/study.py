@@ -16,14 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -32,6 +31,7 @@ from typing import Any
 from peers import ours
 from peers.environment import ROOT, peers_python, versions
 from peers.job import Job
+from results import machine
 
 SETS = [
     "common.batch_size=32",
@@ -142,22 +142,6 @@ def show(row: Row) -> None:
     print(json.dumps(json.loads(json.dumps(row), parse_float=lambda text: round(float(text), 3))), flush=True)
 
 
-def machine() -> dict[str, Any]:
-    """Where the figures are from."""
-    cpu = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")), platform.processor(),
-    )  # fmt: skip
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return {
-        "date": datetime.now().isoformat(timespec="seconds"), "cpu": cpu, "cpus": os.cpu_count(),
-        "system": platform.platform(), "python": platform.python_version(),
-        "revision": revision.stdout.strip(),
-    }  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, nargs="+", default=[24, 60])
@@ -177,7 +161,12 @@ def main() -> None:
     arguments = parser.parse_args()
     slow = arguments.repetitions if arguments.repetitions_slow is None else arguments.repetitions_slow
     peers = peers_python(arguments.environment) if set(arguments.only) - {"ours"} else None
-    about = {"machine": machine(), "versions": versions(peers), "slots": arguments.slots}
+    about = {
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(peers),
+        "slots": arguments.slots,
+    }
     for python in filter(None, (sys.executable, peers)):
         run([python, "-c", IMPORTS])  # once for the disk's cache, and for bytecode
     rows: list[Row] = []

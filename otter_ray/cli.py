@@ -13,7 +13,7 @@ import click
 import typer
 
 from otter_ray.errors import OtterError, is_full
-from otter_ray.train.quiet import once
+from otter_ray.warn import once
 
 if TYPE_CHECKING:
     from rich.console import Console

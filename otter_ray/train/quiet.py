@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from otter_ray.warn import once
 
 
 @contextmanager
@@ -30,15 +31,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def once(show: Callable[..., None]) -> Callable[..., None]:
-    """`warnings.showwarning` that says no text twice: Python forgets it at each change of a filter."""
-    told: set[str] = set()
-
-    def showwarning(message: Warning | str, *about: Any) -> None:
-        if (text := str(message)) not in told:
-            told.add(text)
-            show(message, *about)
-
-    return showwarning
