@@ -21,6 +21,7 @@ from otter_ray.tune.folder import StudyFolder
 from otter_ray.tune.plan import Node
 from otter_ray.tune.run import Search
 from otter_ray.tune.session import ray_session
+from otter_ray.tune.show import Lines
 
 SMALL = {"num_cpus": 1, "object_store_memory": 10**8}
 
@@ -80,7 +81,7 @@ def test_trials_follow_the_nodes(cluster, study, demo, tmp_path):
     plan = plan_for(config, space, [member.node for member in living()], [])
     assert (plan.slots, plan.trials) == (1, 24)
     run = threading.Thread(
-        target=run_trainable, args=(sleeper(log), search, plan, Console(file=io.StringIO()))
+        target=run_trainable, args=(sleeper(log), search, plan, Lines(Console(file=io.StringIO())))
     )
     run.start()
     wait_for(lambda: ended() >= 2)
