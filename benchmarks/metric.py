@@ -1,4 +1,4 @@
-"""`valid_fpr@4` against the way of the seed: every pair by itertools, then a ROC curve over the list.
+"""`valid_fpr@4` against the way of the seed: a list of all pairs by itertools, then torchmetrics.
 
     python benchmarks/metric.py [--json FILE]
 
@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 import torch
 from results import keep
-from sklearn.metrics import roc_curve
+from torchmetrics.functional.classification import binary_auroc, binary_roc
 
 from otter_ray.docclassifier.metric import validation_metrics
 
@@ -37,12 +37,16 @@ def embeddings(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def by_itertools(features: torch.Tensor, labels: torch.Tensor) -> float:
-    """The TPR at `FPR`, as the seed's validation finds it."""
-    unit = torch.nn.functional.normalize(features).numpy()
-    pairs = combinations(zip(unit, labels.tolist(), strict=True), 2)
-    scores, same = zip(*(((a @ b + 1) / 2, i == j) for (a, i), (b, j) in pairs), strict=True)
-    fpr, tpr, _ = roc_curve(same, scores)
-    return float(tpr[np.searchsorted(fpr, FPR, side="right") - 1])
+    """The TPR at `FPR`, in the steps of DocClassifier's validation: the pairs as a tensor made of a list of
+    tuples, their scores and labels collected as a list of numbers' tensors, both curves from those."""
+    first, second = torch.tensor(list(combinations(range(len(features)), 2))).T
+    embeddings = torch.nn.functional.normalize(features)
+    scores = ((embeddings[first] * embeddings[second]).sum(dim=-1) + 1) / 2
+    same = (labels[first] == labels[second]).int()
+    scores, same = torch.stack(list(scores)), torch.stack(list(same))
+    binary_auroc(scores, same)
+    fpr, tpr, _ = binary_roc(scores, same)
+    return float(tpr[np.searchsorted(fpr.numpy(), FPR, side="right") - 1])
 
 
 def ours(features: torch.Tensor, labels: torch.Tensor) -> float:
