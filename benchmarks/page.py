@@ -49,7 +49,7 @@ def spread(value: Any, digits: int = 2) -> str:
 
 def study(facts: dict[str, Any]) -> str:
     """Wall times against the bound and the peers."""
-    text = """`benchmarks/study.py`: the same list of trials for all: LCNet-050 at 64 px, about a second an epoch, ASHA over
+    text = """The same list of trials for all: LCNet-050 at 64 px, about a second an epoch, ASHA over
 4 epochs, 2 slots. Everybody stops other trials, so each is held against the bound of its own epochs: one import for each
 slot, side by side, and the epochs that were run, each at the time that it takes alone on one CPU, divided by the slots.
 The search ends with its last trial; `of ours` compares searches, `per bound` what each makes of its own bound.
@@ -104,7 +104,7 @@ def start(facts: dict[str, Any]) -> str:
     ratio = found["the first trial trains"]["median"] / bound
     rows = [(name, spread(seconds)) for name, seconds in found.items()]
     return (
-        "`benchmarks/start.py`: what a user waits for.\n\n"
+        "What a user waits for.\n\n"
         + table("wait | s", rows)
         + f"\nThe first trial trains after {ratio:.2f} times Ray's start and one import.\n"
     )
@@ -115,16 +115,16 @@ def step(facts: dict[str, Any]) -> str:
     found = facts["figures"]
     rows = [(way, spread(rate, 0)) for way, rate in found["images_per_s"].items()]
     return (
-        f"`{facts['command']}`: images a second of a whole trial (data, augmentation, validation, checkpoints) and of "
-        "a bare loop over the same model with no data to load.\n\n"
+        f"Images a second of whole trials (data, augmentation, validation, checkpoints) of the config "
+        f"`{found['config']}`, and of bare loops over the same model with no data to load, on the {found['device']}.\n\n"
         + table("way | images/s", rows)
-        + f"\nThe trial reaches {found['ratio']:.2f} of the bare loop.\n"
+        + f"\nThe trial reaches {found['ratio']:.2f} of the bare loop in its own memory format.\n"
     )
 
 
 def data(facts: dict[str, Any]) -> str:
     """The five figures of the data."""
-    text = "`benchmarks/data.py`, of 500 JPEG files unless told otherwise.\n\n"
+    text = "Of 500 JPEG files unless told otherwise.\n\n"
     facts = facts["figures"]
     if "start" in facts:
         rows = [
@@ -171,7 +171,7 @@ def metric(facts: dict[str, Any]) -> str:
         seconds = spread([row["spread"][0], row["seconds"], row["spread"][1]], 3)
         lines.append((f"{row['embeddings']:,}", row["way"], seconds, f"{row['peak_mb']:,.0f}", times))
     return (
-        "`benchmarks/metric.py`: `valid_fpr@4` of embeddings of 256 numbers, one thread; peak memory beyond the "
+        "`valid_fpr@4` of embeddings of 256 numbers, one thread; peak memory beyond the "
         "embeddings. Both give the same value.\n\n" + table("embeddings | way | s | MB | times ours", lines)
     )
 
@@ -186,7 +186,7 @@ def driver(facts: dict[str, Any]) -> str:
     save(figure, "driver")
     lines = [(f"{row['trials']:,}", f"{row['ms_a_trial']:.1f}", f"{row['mean_ms']:.1f}") for row in rows]
     return (
-        "`benchmarks/driver.py`: searcher (TPE), scheduler (ASHA), journal and progress of a study, with training "
+        "Searcher (TPE), scheduler (ASHA), journal and progress of a study, with training "
         "replaced by nothing; three reports a trial at most.\n\n"
         + table("trials so far | ms a trial, median | mean", lines)
         + "\n![Growth of the driver's cost](benchmarks-driver.png)\n"
@@ -197,16 +197,14 @@ def actors(facts: dict[str, Any]) -> str:
     """Trials a second through Ray."""
     found = facts["figures"]
     rows = [(way, spread(rate, 1)) for way, rate in found["trials_per_s"].items()]
-    text = f"`benchmarks/actors.py`: {found['trials']:,} trials of three reports and nothing else, on two warm actors.\n\n"
+    text = f"{found['trials']:,} trials of three reports and nothing else, on two warm actors.\n\n"
     return text + table("way | trials/s", rows)
 
 
 def export(facts: dict[str, Any]) -> str:
     """Where the export's time goes."""
     rows = [(stage, spread(seconds)) for stage, seconds in facts["figures"]["seconds"].items()]
-    return f"`{facts['command']}`: from a checkpoint to the file that passed the gate.\n\n" + table(
-        "stage | s", rows
-    )
+    return "From a checkpoint to the file that passed the gate.\n\n" + table("stage | s", rows)
 
 
 def partial_fc(facts: dict[str, Any]) -> str:
@@ -224,7 +222,7 @@ def partial_fc(facts: dict[str, Any]) -> str:
         for row in rows
     )
     return (
-        "`benchmarks/partial_fc.py`: 1,281,167 classes of 256 numbers, batch 64, float32, CPU; one step, and the "
+        "1,281,167 classes of 256 numbers, batch 64, float32, CPU; one step, and the "
         "peak memory beyond the centres and their gradient. `dense` is the textbook way in plain torch.\n\n"
         + table("way | s | GB | time | memory", lines)
     )
@@ -243,7 +241,7 @@ def nodes(facts: dict[str, Any]) -> str:
         for row in facts["figures"]
     )
     return (
-        "`benchmarks/nodes.py`: 24 trials on Ray nodes of two slots each, all on this machine. They sleep for 4 epochs "
+        "24 trials on Ray nodes of two slots each, all on this machine. They sleep for 4 epochs "
         "of 10 s, because two cores cannot train on eight slots.\n\n"
         + table("nodes | slots | wall time, s | faster | of ideal", lines)
     )
@@ -271,10 +269,12 @@ def save(figure: Any, name: str) -> None:
 
 def where(facts: dict[str, Any]) -> str:
     """When and on what a section was measured."""
-    machine, versions = facts["machine"], facts.get("versions", {})
-    told = [f"{key} {value}" for key, value in machine.items() if isinstance(value, str | int)]
-    told += [f"{package} {version}" for package, version in versions.items()]
-    return f"<sub>{', '.join([*([facts['date']] if 'date' in facts else []), *told])}</sub>\n"
+    machine, versions = facts["machine"], facts["versions"]
+    told = (
+        f"{machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}"
+    )
+    packages = ", ".join(f"{package} {version}" for package, version in versions.items())
+    return f"<sub>{facts['date']}; {told}; {packages}; `{facts['command']}`</sub>\n"
 
 
 def write() -> None:

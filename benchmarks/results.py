@@ -35,7 +35,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": names[0] if names else platform.machine(),
         "cores": cores,
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "memory_gb": round(memory),
     }
 
@@ -48,6 +48,15 @@ def keep(file: str | None, name: str, figures: Any) -> None:
     facts = {
         "benchmark": name, "date": date.today().isoformat(), "machine": machine(),
         "versions": {"python": platform.python_version(), **versions},
-        "command": shlex.join(["python", *sys.argv]), "figures": figures,
+        "command": _command(), "figures": figures,
     }  # fmt: skip
     Path(file).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _command() -> str:
+    """What was run, from the repository's root, without where its figures went."""
+    script, *arguments = sys.argv
+    if "--json" in arguments:
+        at = arguments.index("--json")
+        del arguments[at : at + 2]
+    return shlex.join(["python", f"benchmarks/{Path(script).name}", *arguments])

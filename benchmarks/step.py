@@ -3,9 +3,9 @@
     python benchmarks/step.py [CONFIG] [--set KEY=VALUE ...] [--device cpu|cuda] [--json FILE]
 
 The bare loop: forward, loss, backward, clip, step, on one batch that lies where the model is, in the memory
-format and the precision of the trial, with the same number of threads. The trial: everything that one does
-after its start, with data, augmentation, logging, validation and checkpoints. A second trial without
-validation and one whose data set gives the same picture again and again show what takes the rest.
+format and the precision of the trial, with the same number of threads; and once in torch's default format, as
+most people write it. The trial: everything that one does after its start, with data, augmentation, logging,
+validation and checkpoints; and once with images that are not augmented.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from otter_ray.train.run import run_training
 BARE_SECONDS = 5.0
 
 
-def bare(config: Config, device: str, classes: int) -> float:
+def bare(config: Config, device: str, classes: int, layout: torch.memory_format) -> float:
     """Images a second of the loop that one would write by hand."""
-    model = build_model(with_classes(config, classes)).to(device).train()
+    model = build_model(with_classes(config, classes)).to(device, memory_format=layout).train()  # type: ignore[call-overload]
     options = config.optimizer.options
     optimizer = getattr(torch.optim, config.optimizer.name)(model.parameters(), **options)
     size, batch = config.common.image_size, config.common.batch_size
-    images = torch.rand(batch, 3, *size, device=device).to(memory_format=torch.channels_last)
+    images = torch.rand(batch, 3, *size, device=device).to(memory_format=layout)
     labels = torch.randint(classes, (batch,), device=device)
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(config.trainer.precision))
 
@@ -91,11 +91,20 @@ def main() -> None:
     train, _ = build_datasets(config)
     classes = fill_classes(config, train).model.loss.arguments["num_classes"]
     items = len(train) // config.common.batch_size * config.common.batch_size
-    runs: dict[str, list[float]] = {"bare loop": [], "trial": []}
+    clean = config.with_values({"dataset.train_options.options.aug_ratio": 0.0})
+    ways = {
+        "bare loop": lambda: bare(config, arguments.device, classes, torch.channels_last),
+        "bare loop in the default memory format": lambda: bare(
+            config, arguments.device, classes, torch.contiguous_format
+        ),
+        "trial": lambda: trial(config, items),
+        "trial without augmentation": lambda: trial(clean, items),
+    }
+    runs: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(arguments.repetitions):
-        L.seed_everything(0, verbose=False)
-        runs["bare loop"].append(bare(config, arguments.device, classes))
-        runs["trial"].append(trial(config, items))
+        for way, run in ways.items():
+            L.seed_everything(0, verbose=False)
+            runs[way].append(run())
     figures: dict[str, Any] = {"config": config.name, "device": arguments.device, "sets": arguments.sets}
     figures["images_per_s"] = {
         way: {"median": median(v), "spread": [min(v), max(v)]} for way, v in runs.items()
