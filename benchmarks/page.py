@@ -55,8 +55,9 @@ slot, side by side, and the epochs that were run, each at the time that it takes
 The search ends with its last trial; `of ours` compares searches, `per bound` what each makes of its own bound.
 
 """
-    for trials in sorted({row["trials"] for row in facts["summary"]}):
-        rows = [row for row in facts["summary"] if row["trials"] == trials]
+    summary = facts["figures"]["summary"]
+    for trials in sorted({row["trials"] for row in summary}):
+        rows = [row for row in summary if row["trials"] == trials]
         text += f"{trials} trials:\n\n" + table(
             "contestant | search, s | of its bound | of ours | per bound, of ours | epochs | repetitions",
             (

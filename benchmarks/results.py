@@ -40,7 +40,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def keep(file: str | None, name: str, figures: Any) -> None:
+def keep(file: str | Path | None, name: str, figures: Any) -> None:
     """Writes figures to `file`, if one is given, with all that they depend on."""
     if file is None:
         return

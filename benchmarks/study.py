@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -31,7 +30,7 @@ from typing import Any
 from peers import ours
 from peers.environment import ROOT, peers_python, versions
 from peers.job import Job
-from results import machine
+from results import keep
 
 SETS = [
     "common.batch_size=32",
@@ -161,12 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     slow = arguments.repetitions if arguments.repetitions_slow is None else arguments.repetitions_slow
     peers = peers_python(arguments.environment) if set(arguments.only) - {"ours"} else None
-    about = {
-        "date": date.today().isoformat(),
-        "machine": machine(),
-        "versions": versions(peers),
-        "slots": arguments.slots,
-    }
+    about = {"slots": arguments.slots, "versions": versions(peers)}
     for python in filter(None, (sys.executable, peers)):
         run([python, "-c", IMPORTS])  # once for the disk's cache, and for bytecode
     rows: list[Row] = []
@@ -184,7 +178,7 @@ def main() -> None:
                 show(rows[-1])
                 if arguments.json:
                     figures = {**about, "job": {"sets": job.sets}, "rows": rows, "summary": summary(rows)}
-                    arguments.json.write_text(json.dumps(figures, indent=2))
+                    keep(arguments.json, "study", figures)
     for row in summary(rows):
         show(row)
 
