@@ -90,8 +90,8 @@ class BaseMixin(_Base):
         return optimizer
 
     def _fuses(self, cls: type[Optimizer]) -> bool:
-        """Whether the optimizer has one kernel for its step that Lightning can use: gradients that are scaled, for
-        float16, it could not clip."""
+        """Whether the optimizer has one kernel for its step that Lightning can use: with gradients scaled for
+        float16 it refuses to clip."""
         scales = str(self.config.trainer.precision).startswith("16")
         return not scales and "fused" in inspect.signature(cls).parameters
 
