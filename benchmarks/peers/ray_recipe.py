@@ -52,7 +52,7 @@ def main(file: str) -> None:
     if find_gcs_addresses():
         sys.exit("another Ray runs on this machine: the recipe would wait for ever. Try again without it.")
     job = Job.load(file)
-    ray.init(num_cpus=job.slots, resources={DRIVER: 1})
+    ray.init(address="local", num_cpus=job.slots, resources={DRIVER: 1})
     storage = f"{job.folder}/ray"
     results = ray.tune.Tuner(
         ray.tune.with_resources(train_driver_fn, {DRIVER: 0.01}),
