@@ -285,7 +285,7 @@ def write() -> None:
         file = RESULTS / f"{name}.json"
         if file.is_file():
             facts = json.loads(file.read_text())
-            parts += [f"## {title}\n", section(facts), where(facts)]
+            parts += [f"## {title}\n", section(facts).rstrip("\n") + "\n", where(facts)]
     PAGE.write_text("\n".join(parts))
 
 

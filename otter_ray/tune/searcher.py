@@ -70,6 +70,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         self.book = book or FigureBook(space.study.figures)
         self._in_vain = ""
         self._broken_off = study.get_trials(states=[TrialState.RUNNING])
+        self._waiting = len(study.get_trials(states=[TrialState.WAITING]))
         self._ended = ended(study)
         self._running: dict[str, _Running] = {}
 
@@ -135,7 +136,11 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
     def _next(self) -> Trial:
         if self._broken_off:
             return Trial(self.study, self._broken_off.pop(0)._trial_id)
-        return self.study.ask()
+        if self._waiting:
+            self._waiting -= 1
+            return self.study.ask()
+        # What `ask` does where none waits; it would look for one among all that there are: 5 ms of 10,000.
+        return Trial(self.study, self.study._storage.create_new_trial(self.study._study_id))
 
     def _values(self, trial: Trial) -> dict[str, Any]:
         """What the trial changes; its parameters are drawn as far as a dead driver has not done it."""
@@ -211,6 +216,7 @@ class OptunaBridge(Searcher):  # type: ignore[misc]
         try:
             self._running[trial_id].trial.set_user_attr(REPLACED, notes[ORIGIN][EPOCH])
             self.study.enqueue_trial(dict(params), user_attrs=dict(notes))
+            self._waiting += 1
         except OSError as exc:
             self.break_off(trial_id)
             self._not_written(exc)
