@@ -206,7 +206,7 @@ def _study(
     exports: Exports,
     show: Show,
 ) -> int:
-    from otter_ray.tune.session import importing, imports_at_once, ray_session
+    from otter_ray.tune.session import imports_at_once, ray_session
     from otter_ray.tune.show import summary
 
     console = show.console
@@ -218,9 +218,8 @@ def _study(
             return stack.enter_context(ray_session(address, config.project, ahead))
 
         if address or not choice.resume:
-            # What follows imports as much as the slots do: Ray starts and all import at the same time.
-            with importing("otter_ray.tune.phases"):
-                dashboard()
+            # What follows imports as much as the slots do: both at the same time.
+            dashboard()
         from otter_ray.tune import run
         from otter_ray.tune.check import check_study, local_node, with_steady_scheduler
         from otter_ray.tune.cluster import autoscaler_config, cluster

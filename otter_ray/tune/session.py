@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -63,7 +61,8 @@ def ray_session(address: str | None, project: str | None = None, ahead: int = 0)
     Raises:
         StudyError: there is no Ray at the address, or it wants another token.
     """
-    _set_environment()
+    for key, value in {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}.items():
+        os.environ.setdefault(key, value)
     import ray
     from ray.exceptions import RuntimeEnvSetupError
 
@@ -91,21 +90,6 @@ def ray_session(address: str | None, project: str | None = None, ahead: int = 0)
         yield _dashboard(context.dashboard_url)
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def importing(module: str) -> Iterator[None]:
-    """Imports a module while what is in here waits for others, such as for a Ray that starts."""
-    _set_environment()
-    with ThreadPoolExecutor(1) as pool:
-        imported = pool.submit(import_module, module)
-        yield
-        imported.result()
-
-
-def _set_environment() -> None:
-    for key, value in {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}.items():
-        os.environ.setdefault(key, value)
 
 
 def imports_at_once(options: StudyOptions, accelerator: str) -> int:
