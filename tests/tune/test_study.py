@@ -280,6 +280,7 @@ def test_ctrl_c_twice_ends_at_once_and_resume_goes_on(tune, tiny_sets, reopened,
     assert any(re.search(r" slots [12]/2", line) for line in view)
     [head] = [line for line in view if line.startswith(" demo/stopped ")]
     assert re.fullmatch(r" demo/stopped  0 of 3 trials done \([12] running\)  \d+:\d\d", head)
+    assert re.match(r" +[01]  +[01]/2", view[-1])
     command.interrupt()
     command.read_until("running trials finish")
     command.interrupt()
