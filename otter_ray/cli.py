@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,9 +47,29 @@ def tell(console: Console, text: str, style: str | None = None) -> None:
     """Prints what is to be heard from a quiet console, too: warnings, errors, results."""
     before, console.quiet = console.quiet, False
     try:
-        console.print(text, style=style)
+        with held_interrupts():
+            console.print(text, style=style)
     finally:
         console.quiet = before
+
+
+@contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Ctrl-C and SIGTERM that come in here are handled at its end: rich prints again what one cut short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    # None: a handler that is not Python's, and cannot be put back.
+    held = [signum for signum in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(signum) is not None]
+    before = [signal.signal(signum, lambda signum, _: came.append(signum)) for signum in held]
+    try:
+        yield
+    finally:
+        for signum, handler in zip(held, before, strict=True):
+            signal.signal(signum, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 @contextmanager

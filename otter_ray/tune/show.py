@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
 
-from otter_ray.cli import plain_console, tell
+from otter_ray.cli import held_interrupts, plain_console, tell
 
 if TYPE_CHECKING:
     import optuna
@@ -81,7 +81,8 @@ class Lines(Show):
         if best := facts["best"]:
             beside = f"best {best['value']:.4f}, trial {state.name(best['trial'])}"
         epoch, metric = f"epoch {facts['epoch']}/{facts['epochs']}", state.options.metric
-        self.console.print(f"{where}  {epoch}  {metric} {facts['value']:.4f}  ({beside}){ending}")
+        with held_interrupts():
+            self.console.print(f"{where}  {epoch}  {metric} {facts['value']:.4f}  ({beside}){ending}")
 
 
 def what_failed(error: str, log: str, goes_on: bool, **_: Any) -> str:
@@ -102,7 +103,6 @@ class LiveView(Show):
         super().__init__(console)
         self._live: Live | None = None
         self._drawn, self._cost, self._has_news = 0.0, 0.0, True
-        self._is_drawing, self._later = False, list[str]()
 
     def event(self, kind: str, state: StudyState | None = None, /, **facts: Any) -> None:
         """Prints an error above the picture; of anything else the next picture tells."""
@@ -119,21 +119,10 @@ class LiveView(Show):
         since = now - self._drawn
         if self._live is None or since < (EVERY if self._has_news else IDLE) or since < self._cost / SHARE:
             return
-        self._drawn, self._has_news, self._is_drawing = now, False, True
-        try:
+        self._drawn, self._has_news = now, False
+        with held_interrupts():
             self._live.update(picture(state, self.console.height, self.seconds), refresh=True)
-        finally:
-            self._is_drawing = False
         self._cost = time.monotonic() - now
-        while self._later:
-            super().tell(self._later.pop(0))
-
-    def tell(self, text: str) -> None:
-        """Prints above the picture; after it, where Ctrl-C came while it was being drawn."""
-        if self._is_drawing:
-            self._later.append(text)
-        else:
-            super().tell(text)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -150,8 +139,6 @@ class LiveView(Show):
                 yield
             finally:
                 self._live = None
-                while self._later:
-                    super().tell(self._later.pop(0))
 
 
 class JsonLines(Show):

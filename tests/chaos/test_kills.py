@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from itertools import cycle
 
 import pytest
@@ -37,7 +38,8 @@ class Killer:
 
     def at_start(self, victim):
         """Anywhere in the start-up, the preparation, or the first epochs."""
-        self._kill(lambda: True, 22, victim)
+        enough, until = len(self.subject.epochs()) + 2, time.monotonic() + self.random.uniform(0, 22)
+        self._kill(lambda: len(self.subject.epochs()) >= enough or time.monotonic() > until, 0.5, victim)
 
     def in_the_search(self, victim):
         """Up to a few epochs after some that this driver heard of."""

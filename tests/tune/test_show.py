@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import sys
 import warnings
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from otter_ray import cli
 from otter_ray.cli import honest_exit, plain_console
 from otter_ray.config import StudyOptions
 from otter_ray.errors import StudyError
+from otter_ray.tune.halt import Halt, two_interrupts
 from otter_ray.tune.live import picture
 from otter_ray.tune.plan import Node, make_plan
 from otter_ray.tune.progress import Progress
@@ -197,29 +199,50 @@ def test_it_fits_every_screen(watched):
         assert (len(shown) - 1 == 100) != (f"+ {101 - len(shown)} " in "\n".join(lines))
 
 
-def test_what_ctrl_c_says_while_a_picture_is_drawn_comes_after_it(watched, terminal, monkeypatch):
+def test_what_ctrl_c_says_while_a_picture_is_drawn_comes_after_it(watched, terminal, study, monkeypatch):
     console, shown = terminal
     show = LiveView(console)
-    told = watched(show)
-
-    said = ["interrupted (again: at once)"]
+    told, halt = watched(show), Halt(study, tell=show.tell)
 
     class Interrupted:
         def __rich_console__(self, console, options):
-            if said:
-                show.tell(said.pop())
+            if not halt.is_interrupt:
+                os.kill(os.getpid(), signal.SIGINT)
             yield "a line"
 
     monkeypatch.setattr(
         "otter_ray.tune.live.picture", lambda *of: Group(picture(*of), Interrupted(), picture(*of))
     )
-    with show.running():
+    with two_interrupts(halt), show.running():
         told.begin({})
         told.progress.on_step_end()
         lines = shown()
-        assert lines[0] == "interrupted (again: at once)"
+        assert lines[0].startswith("interrupted (again: at once)")
         assert sum("demo/s" in line for line in lines) == 2
-        assert len(lines) == 12
+        assert len(lines) == 13
+
+
+@pytest.mark.parametrize("kind", [Lines, LiveView])
+def test_what_the_second_ctrl_c_cuts_short_is_said_once(watched, terminal, study, monkeypatch, kind):
+    """It comes when the words can be read, and before rich has forgotten them."""
+    console, shown = terminal
+    show = kind(console)
+    halt, flush = Halt(study, tell=show.tell), console.file.flush
+
+    def interrupted():
+        flush()
+        if halt.is_interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(console.file, "flush", interrupted)
+    with pytest.raises(KeyboardInterrupt), two_interrupts(halt), show.running():
+        os.kill(os.getpid(), signal.SIGINT)
+    halt.is_interrupt = False
+    console.print("the end")
+    words = " ".join(shown()).split()
+    assert words[0] == "interrupted"
+    assert words[-4:] == ["search", "ends", "the", "end"]
+    assert words.count("interrupted") == 1
 
 
 def test_pictures_take_a_small_share_of_the_drivers_time(watched, terminal, monkeypatch):
