@@ -120,10 +120,12 @@ def drive(folder: Path, trials: int, sampler: str, done: int = 0) -> Iterator[fl
 
 def fill(study: optuna.Study, space: Space, config: Config, count: int) -> None:
     """Finished trials of this space, half of them stopped after the first epoch."""
-    draw, sampler = random.Random(1), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    draw, at_random = random.Random(1), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    storage = at_random._storage
     with together(study):
         for number in range(count):
-            drawn = sampler.ask()
+            # `ask` looks for one that waits among all that there are.
+            drawn = optuna.Trial(at_random, storage.create_new_trial(at_random._study_id))
             values = space.suggest(drawn, config)
             epochs = 1 if number % 2 else EPOCHS
             curve = {epoch: epoch / EPOCHS * draw.random() for epoch in range(1, epochs + 1)}
