@@ -5,7 +5,7 @@
 The bare loop: forward, loss, backward, clip, step, on one batch that lies where the model is, in the memory
 format and the precision of the trial, with the same number of threads; and once in torch's default format, as
 most people write it. The trial: everything that one does after its start, with data, augmentation, logging,
-validation and checkpoints; and once with images that are not augmented.
+validation and checkpoints; once with images that are not augmented; and on a GPU with `aug_on: device`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ def main() -> None:
         "trial": lambda: trial(config, items),
         "trial without augmentation": lambda: trial(clean, items),
     }
+    if arguments.device == "cuda":
+        there = config.with_values({"dataset.train_options.options.aug_on": "device"})
+        ways["trial augmented on the device"] = lambda: trial(there, items)
     runs: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(arguments.repetitions):
         for way, run in ways.items():

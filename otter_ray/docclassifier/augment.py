@@ -34,10 +34,10 @@ class _Perspective(BorderValueMixin, A.Perspective):  # type: ignore[misc]
     pass
 
 
-class _SensorNoise(A.ISONoise):  # type: ignore[misc]
+class SensorNoise(A.ISONoise):  # type: ignore[misc]
     """1.x's ISONoise. 2.0.8's draws its Poisson noise for values in [0, 1], and rains white dots."""
 
-    def apply(
+    def apply(  # noqa: D102
         self, img: NDArray[np.uint8], color_shift: float, intensity: float, random_seed: int, **params: Any
     ) -> NDArray[np.uint8]:
         rng = np.random.default_rng(random_seed)
@@ -130,7 +130,7 @@ def _focus() -> A.OneOf:
 
 def _noise() -> A.OneOf:
     steps = [
-        _SensorNoise(color_shift=(0.01, 0.05), intensity=(0.1, 0.5)),
+        SensorNoise(color_shift=(0.01, 0.05), intensity=(0.1, 0.5)),
         # var_limit 10 to 50 in gray levels squared; now a standard deviation in [0, 1].
         A.GaussNoise(std_range=(10**0.5 / 255, 50**0.5 / 255)),
         A.MultiplicativeNoise(multiplier=(0.5, 1.5), per_channel=True, elementwise=True),

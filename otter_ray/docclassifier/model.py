@@ -77,6 +77,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         self.to(memory_format=torch.channels_last)
         self.roc: PairROC | None = None
         self._validation: list[tuple[Tensor, Tensor]] = []
+        self._augment_batch: Callable[[Sequence[Tensor], int], Sequence[Tensor]] | None = None
 
     @property  # type: ignore[misc]
     def example_input_array(self) -> Tensor:
@@ -89,6 +90,12 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         if stage == "fit" and self.config.common.use_clip:
             self.teacher = (_teacher(self.config).to(self.device),)
 
+    def on_train_start(self) -> None:
+        """Learns how the training set wants its batches augmented, if it leaves that to the device."""
+        super().on_train_start()
+        dataset = getattr(self.trainer.train_dataloader, "dataset", None)
+        self._augment_batch = getattr(dataset, "augment_batch", None)
+
     def forward(self, img: Tensor) -> Tensor:
         """Embeddings `[N, embed_dim]`, not normalised, of images `[N, 3, H, W]` in [0, 1]."""
         embeddings: Tensor = self.head(self.neck(self.backbone(img)))
@@ -100,11 +107,15 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         With `use_clip` a batch has clean images `[N, 3, H, W]`, too, whose distance to the teacher is added;
         both halves go through the network at once.
         """
+        if self._augment_batch is not None:
+            batch = self._augment_batch(batch, batch_idx)
         images, labels, *clean = batch
         _check_clean(clean, self.config.common.use_clip)
         if self.previews and batch_idx % self.config.common.preview_batch == 0:
             with self.previewing():
                 self.show(f"train_batch_{batch_idx}", previews.batch_picture(images, labels))
+        # As the trainer's precision would have made them of floats.
+        images, *clean = (part.to(self.dtype) for part in (images, *clean))
         seen = torch.cat([images, *clean]) if clean else images
         embeddings = self(seen.contiguous(memory_format=torch.channels_last))
         loss: Tensor = self.loss(embeddings[: len(images)], labels)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from otter_ray.docclassifier.cache import ImageTable, read_table
@@ -29,6 +30,7 @@ from otter_ray.docclassifier.items import (
 from otter_ray.docclassifier.shuffle import shuffled
 from otter_ray.docclassifier.variants import VARIANTS, variant, variant_name
 from otter_ray.errors import DataError, did_you_mean
+from otter_ray.train.distributed import rank
 
 
 class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
@@ -46,6 +48,9 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
     lies, and a search or `--set` can switch it on.
     aug_func: a set of `augment`; where absent `ImageNetAug` with `use_imagenet`, else `DefaultImageAug`.
     aug_ratio: probability in [0, 1] that an item is augmented. length_of_dataset: items in an epoch.
+    aug_on: `cpu`, or `device` for a GPU that augmentation on the CPU cannot feed: images are then clean ones,
+    uint8 tensors [3, h, w], and `augment_batch` makes of a batch what is trained on. What an item becomes
+    depends on its batch, too: on the batch size and the number of ranks.
     use_clip: items are (image, label, clean image), for a teacher that looks at what was not augmented.
     DataError: neither or both of `root` and `drawn`, an unusable folder, `use_imagenet` without
     `imagenet_root`, fewer than two documents left, a number out of range.
@@ -64,6 +69,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         variants: bool = False,
         aug_func: str | None = None,
         aug_ratio: float = 1.0,
+        aug_on: str = "cpu",
         length_of_dataset: int = 200_000,
         use_clip: bool = False,
         valid_dataset: HoldsOut | None = None,
@@ -76,6 +82,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         size = pair(image_size)
         aug_func = aug_func or ("ImageNetAug" if use_imagenet else "DefaultImageAug")
         self._augmentation = _augmentation(aug_func, size, aug_ratio, seed)
+        self._on_device = _is_on_device(aug_on, return_tensor)
         roots = _extra_roots(use_imagenet, imagenet_root, indoor_root)
         tables = [documents(root, drawn, drawn_seed, size, "train")]
         tables += [load_images(folder, size, key) for key, folder in roots.items()]
@@ -120,10 +127,34 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         return variant(self._images[number], which)
 
     def sample(self, label: int, index: int) -> NDArray[np.uint8]:
-        """The image of class `label`, uint8 [h, w, 3], augmented as item `index` of this epoch is."""
+        """The image of class `label`, uint8 [h, w, 3], augmented as item `index` of this epoch is.
+
+        With `aug_on: device` as one in a batch of its own would be.
+        """
+        image, seed = self.clean(label), [self._seed, 1, self.epoch, index]
+        if self._on_device:
+            from otter_ray.docclassifier.batch_augment import augment_batch
+
+            [planes] = augment_batch(self._augmentation, _in_unit_range(_planes(image)[None]), seed)
+            return np.asarray((planes * 255).round().byte().permute(1, 2, 0))
         from otter_ray.docclassifier.augment import augmented
 
-        return augmented(self._augmentation, self.clean(label), [self._seed, 1, self.epoch, index])
+        return augmented(self._augmentation, image, seed)
+
+    def augment_batch(self, batch: Sequence[Tensor], number: int) -> Sequence[Tensor]:
+        """Batch `number` of this rank's epoch, on any device, as it is trained on.
+
+        With `aug_on: device` its images, uint8 `[N, 3, h, w]`, become float32 in [0, 1], and are augmented
+        but for the clean ones; else it is returned as it is.
+        """
+        if not self._on_device:
+            return batch
+        from otter_ray.docclassifier.batch_augment import augment_batch
+
+        images, labels, *clean = batch
+        seed = [self._seed, 2, self.epoch, number, rank()]
+        images = augment_batch(self._augmentation, _in_unit_range(images), seed)
+        return [images, labels, *map(_in_unit_range, clean)]
 
     def __len__(self) -> int:
         return self._length
@@ -132,6 +163,9 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         if not 0 <= index < self._length:
             raise IndexError(index)
         label = self.label(index)
+        if self._on_device:
+            planes = _planes(self.clean(label))
+            return (planes, label, planes) if self._use_clip else (planes, label)
         image = picture(self.sample(label, index), self._return_tensor)
         if not self._use_clip:
             return image, label
@@ -196,6 +230,27 @@ def _extra_roots(use_imagenet: bool, imagenet_root: str | None, indoor_root: str
         )
     roots = {key: imagenet_root if use_imagenet else None, option_key("indoor_root", "train"): indoor_root}
     return {key: root for key, root in roots.items() if root is not None}
+
+
+def _planes(image: NDArray[np.uint8]) -> Tensor:
+    """Of an image [h, w, 3]: uint8 [3, h, w]."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _in_unit_range(images: Tensor) -> Tensor:
+    return images.float() / 255
+
+
+def _is_on_device(aug_on: str, return_tensor: bool) -> bool:
+    key = option_key("aug_on", "train")
+    if aug_on not in ("cpu", "device"):
+        raise DataError(f"{key} is {aug_on!r} but must be cpu, or device: wherever the model is.")
+    if aug_on == "device" and not return_tensor:
+        raise DataError(
+            f"{key} is device but {option_key('return_tensor', 'train')} is false, and what a batch is "
+            "augmented in is tensors. Set return_tensor to true, or aug_on to cpu."
+        )
+    return aug_on == "device"
 
 
 def _augmentation(name: str, image_size: tuple[int, int], p: float, seed: int) -> Any:

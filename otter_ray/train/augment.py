@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-_BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
+BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT)
 _INPUTS = ("volume", "volumes", "image", "images")  # in the order in which albumentations looks for a shape
 
 
@@ -54,5 +54,5 @@ class BorderValueMixin(FillValueMixin):
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """albumentations calls this once before each application."""
-        self.border_mode = self.py_random.choice(_BORDERS)
+        self.border_mode = self.py_random.choice(BORDERS)
         return super().get_params_dependent_on_data(params, data)

@@ -1,0 +1,389 @@
+"""The sets of `augment` for whole batches, on whatever device they are.
+
+albumentations changes one image at a time on the CPU, which cannot feed a fast GPU. Here the same steps,
+read from the same set, are applied to a batch by kornia's operations. Each image still draws its own steps
+and strengths. What comes out has albumentations' distribution, not its bits: values are not rounded to 1/255
+between two steps, a mirrored border does not repeat its outermost pixel, and a crop is read beyond its edge
+by half of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import albumentations as A
+import cv2
+import kornia.color as kc
+import kornia.enhance as ke
+import kornia.filters as kf
+import kornia.geometry.transform as kg
+import numpy as np
+import torch
+from kornia.color.sepia import sepia_from_rgb
+from torch import Tensor
+
+from otter_ray.docclassifier.augment import SensorNoise
+from otter_ray.train.augment import BORDERS, BorderValueMixin
+
+_DIAGONAL = [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]
+_NEXT = [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+_TRIES = 10  # of albumentations, for a crop that fits
+_PADDING = {cv2.BORDER_CONSTANT: "zeros", cv2.BORDER_REPLICATE: "border", cv2.BORDER_REFLECT: "reflection"}
+
+
+def augment_batch(augmentation: A.Compose, images: Tensor, seed: Sequence[int]) -> Tensor:
+    """Images `[N, 3, H, W]`, float32 in [0, 1], after the set, as a function of the two and `seed` alone.
+
+    The draws are the same on every device, but for the noise in pixels.
+    """
+    with torch.autocast(images.device.type, enabled=False), torch.no_grad():
+        return _maybe(images, augmentation, Draw(seed, images.device))
+
+
+class Draw:
+    """Random numbers for a batch: which images and how strongly from a generator on the CPU, which the host
+    may look at without waiting for the device; noise in pixels from one on the device."""
+
+    def __init__(self, seed: Sequence[int], device: torch.device) -> None:
+        strengths, noise = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(1)
+        self.device = device
+        self.host = torch.Generator().manual_seed(int(strengths))
+        self.pixels = torch.Generator(device).manual_seed(int(noise))
+
+    def send(self, values: Tensor) -> Tensor:
+        """From the host to the device, without waiting for it."""
+        return values.to(self.device, non_blocking=True)
+
+    def uniform(self, limits: Sequence[float], *shape: int) -> Tensor:
+        """Of `shape`, on the device."""
+        low, high = limits
+        return self.send(low + (high - low) * torch.rand(shape, generator=self.host))
+
+    def normal(self, *shape: int) -> Tensor:
+        """Of `shape`, on the device."""
+        return self.send(torch.randn(shape, generator=self.host))
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """In [low, high], of `shape`, on the host."""
+        return torch.randint(low, high + 1, shape, generator=self.host)
+
+    def odd(self, limits: Sequence[int], count: int) -> Tensor:
+        """Odd numbers between two odd ones, on the host."""
+        return 2 * self.integers(limits[0] // 2, limits[1] // 2, count) + 1
+
+    def orders(self, count: int, length: int) -> Tensor:
+        """Permutations `[count, length]`, on the host."""
+        return torch.rand((count, length), generator=self.host).argsort(dim=1)
+
+    def chosen(self, count: int, p: float) -> Tensor:
+        """Numbers of images, each with probability p, on the host."""
+        return _rows(torch.rand(count, generator=self.host) < p)
+
+    def one_of(self, weights: Sequence[float], count: int) -> Tensor:
+        """The number of a weight for each image, on the host."""
+        return torch.multinomial(torch.tensor(weights), count, replacement=True, generator=self.host)
+
+
+def _maybe(images: Tensor, step: A.BasicTransform | A.BaseCompose, draw: Draw) -> Tensor:
+    """After a step that changes each image with probability `step.p`."""
+    return _changed(images, draw.chosen(len(images), step.p), _applied, step, draw)
+
+
+def _applied(images: Tensor, step: A.BasicTransform | A.BaseCompose, draw: Draw) -> Tensor:
+    """After a step, one of several, or all of a set: every image is changed."""
+    if isinstance(step, A.OneOf):
+        numbers = draw.one_of([each.p for each in step.transforms], len(images))
+        for number, each in enumerate(step.transforms):
+            images = _changed(images, _rows(numbers == number), _applied, each, draw)
+        return images
+    if isinstance(step, A.Compose):
+        for each in step.transforms:
+            images = _maybe(images, each, draw)
+        return images
+    operation = next(OPERATIONS[cls] for cls in type(step).__mro__ if cls in OPERATIONS)
+    return operation(step, images, draw).clamp(0, 1)
+
+
+def _changed(images: Tensor, rows: Tensor, change: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    """The images with some of them changed, whose numbers the host knows."""
+    if len(rows) == 0:
+        return images
+    if len(rows) == len(images):
+        return change(images, *arguments)
+    rows = rows.to(images.device, non_blocking=True)
+    return images.index_copy(0, rows, change(images[rows], *arguments))
+
+
+def _rows(chosen: Tensor) -> Tensor:
+    return chosen.nonzero()[:, 0]
+
+
+def _strength(values: Tensor) -> Tensor:
+    """`[N]` as `[N, 1, 1, 1]`."""
+    return values.view(-1, 1, 1, 1)
+
+
+def _warped(step: Any, images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
+    """By matrices `[N, 3, 3]` from pixels to pixels; each image draws its border where the step would."""
+    count = len(images)
+    if isinstance(step, BorderValueMixin):
+        modes = torch.tensor(BORDERS)[draw.integers(0, len(BORDERS) - 1, count)]
+        colours = draw.send(draw.integers(0, 255, count, 3) / 255)[..., None, None]
+    else:
+        modes = torch.full((count,), step.border_mode)
+        colours = images.new_full((count, 3, 1, 1), step.fill / 255)
+    warped = images
+    for mode, padding in _PADDING.items():
+        rows = draw.send(_rows(modes == mode))
+        if len(rows):
+            # What is outside becomes 0, which is the colour.
+            shift = colours[rows] if mode == cv2.BORDER_CONSTANT else 0
+            some = _warp(images[rows] - shift, matrices[rows], padding) + shift
+            warped = warped.index_copy(0, rows, some)
+    return warped
+
+
+def _warp(images: Tensor, matrices: Tensor, padding: str = "border") -> Tensor:
+    height, width = images.shape[-2:]
+    return kg.warp_perspective(images, matrices, (height, width), padding_mode=padding)
+
+
+def _scaling(x: Tensor, y: Tensor) -> Tensor:
+    """Matrices `[N, 3, 3]` that scale by x and y, each `[N]`."""
+    return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], 1))
+
+
+def _shifting(x: Tensor, y: Tensor) -> Tensor:
+    """Matrices `[N, 3, 3]` that shift by x and y, each `[N]`."""
+    matrices = torch.eye(3, device=x.device).repeat(len(x), 1, 1)
+    matrices[:, 0, 2], matrices[:, 1, 2] = x, y
+    return matrices
+
+
+def _perspective(step: A.Perspective, images: Tensor, draw: Draw) -> Tensor:
+    count, (height, width) = len(images), images.shape[-2:]
+    size = draw.send(torch.tensor([width, height]))
+    inwards = draw.normal(count, 4, 2) * draw.uniform(step.scale, count)[:, None, None]
+    ends = draw.send(torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    corners = (ends - inwards.abs().remainder(0.32) * (2 * ends - 1)).abs() * size
+    matrices = kg.get_perspective_transform(corners, (ends * size).expand(count, 4, 2))
+    # albumentations enlarges once more, by as much as the longer edge of two is shorter than the image's.
+    edges = (corners - corners.roll(-1, dims=1)).norm(dim=2).floor()
+    scales = size / torch.stack([edges[:, [0, 2]].amax(1), edges[:, [1, 3]].amax(1)], 1)
+    return _warped(step, images, _scaling(scales[:, 0], scales[:, 1]) @ matrices, draw)
+
+
+def _affine(step: A.Affine, images: Tensor, draw: Draw) -> Tensor:
+    count, (height, width) = len(images), images.shape[-2:]
+    x, y = (draw.uniform(step.scale[axis], count) for axis in "xy")
+    angles = torch.deg2rad(draw.uniform(step.rotate, count))
+    # Counterclockwise, in coordinates whose y points down.
+    turns = torch.eye(3, device=images.device).repeat(count, 1, 1)
+    turns[:, 0, 0] = turns[:, 1, 1] = angles.cos()
+    turns[:, 0, 1], turns[:, 1, 0] = angles.sin(), -angles.sin()
+    moves = [draw.uniform(step.translate_percent[axis], count) for axis in "xy"]
+    across, down = (moves[0] * width).trunc(), (moves[1] * height).trunc()
+    centre = torch.full_like(x, width / 2 - 0.5), torch.full_like(y, height / 2 - 0.5)
+    back = _shifting(centre[0] + across, centre[1] + down)
+    scale = _scaling(x, x if step.keep_ratio else y)
+    return _warped(step, images, back @ turns @ scale @ _shifting(-centre[0], -centre[1]), draw)
+
+
+def _crop(step: A.RandomResizedCrop, images: Tensor, draw: Draw) -> Tensor:
+    count, (height, width) = len(images), images.shape[-2:]
+    areas = draw.uniform(step.scale, count, _TRIES) * height * width
+    ratios = draw.uniform([math.log(ratio) for ratio in step.ratio], count, _TRIES).exp()
+    widths, heights = (areas * ratios).sqrt().round(), (areas / ratios).sqrt().round()
+    fits = (widths <= width) & (heights <= height)
+    first = fits.to(torch.uint8).argmax(1, keepdim=True)
+    fits = fits.any(1)
+    across = widths.gather(1, first)[:, 0].masked_fill(~fits, width)
+    down = heights.gather(1, first)[:, 0].masked_fill(~fits, height)
+    left = (draw.uniform((0, 1), count) * (width - across + 1)).floor()
+    top = (draw.uniform((0, 1), count) * (height - down + 1)).floor()
+    # The crop's outermost pixels are cut in half by its edge, as the image's are.
+    half = torch.full_like(left, 0.5)
+    scale = _scaling(width / across, height / down)
+    return _warp(images, _shifting(-half, -half) @ scale @ _shifting(half - left, half - top))
+
+
+def _gaussian_blur(step: A.GaussianBlur, images: Tensor, draw: Draw) -> Tensor:
+    count, reach = len(images), step.blur_limit[1] // 2
+    # An even size becomes the next odd one.
+    sizes = draw.integers(*step.blur_limit, count)
+    places = torch.arange(-reach, reach + 1, dtype=torch.float32, device=images.device)
+    sigmas = draw.uniform(step.sigma_limit, count)
+    kernels = torch.exp(-0.5 * (places / sigmas[:, None]) ** 2)
+    kernels = kernels * (places.abs() <= draw.send(sizes // 2)[:, None])
+    kernels = kernels / kernels.sum(1, keepdim=True)
+    return kf.filter2d_separable(images, kernels, kernels)
+
+
+def _motion_blur(step: A.MotionBlur, images: Tensor, draw: Draw) -> Tensor:
+    count, reach = len(images), step.blur_limit[1] // 2
+    lengths = draw.send(draw.odd(step.blur_limit, count) // 2)[:, None]
+    angles = torch.deg2rad(draw.uniform(step.angle_range, count, 1))
+    leaning = draw.uniform(step.direction_range, count, 1)
+    begin, end = -lengths * (1 - leaning.clamp(min=0)), lengths * (1 + leaning.clamp(max=0))
+    # A line of 2 * length + 1 points; the others of a longer one fall on its last.
+    along = torch.arange(2 * reach + 1, device=images.device) / (2 * lengths)
+    points = begin + (end - begin) * along.clamp(max=1)
+    shifts = draw.uniform((-1, 1), 2, count, 1) * lengths / 2 * step.allow_shifted
+    x = (angles.cos() * points + shifts[0]).round().clamp(-lengths, lengths).long() + reach
+    y = (angles.sin() * points + shifts[1]).round().clamp(-lengths, lengths).long() + reach
+    kernels = images.new_zeros(count, (2 * reach + 1) ** 2).scatter(1, y * (2 * reach + 1) + x, 1.0)
+    kernels = kernels / kernels.sum(1, keepdim=True)
+    return kf.filter2d(images, kernels.view(count, 2 * reach + 1, 2 * reach + 1))
+
+
+def _median_blur(step: A.MedianBlur, images: Tensor, draw: Draw) -> Tensor:
+    sizes = draw.odd(step.blur_limit, len(images))
+    for size in {*sizes.tolist()}:
+        images = _changed(images, _rows(sizes == size), kf.median_blur, size)
+    return images
+
+
+def _zoom_blur(step: A.ZoomBlur, images: Tensor, draw: Draw) -> Tensor:
+    count, (height, width) = len(images), images.shape[-2:]
+    steps = draw.uniform(step.step_factor, count)
+    furthest = torch.maximum(1 + steps, draw.uniform(step.max_factor, count))
+    zooms = ((furthest - 1) / steps).ceil()  # 1, 1 + step, ... below the furthest
+    x, y = torch.full_like(steps, width / 2 - 0.5), torch.full_like(steps, height / 2 - 0.5)
+    total = 2 * images  # itself, and the zoom by 1
+    for number in range(1, math.ceil((step.max_factor[1] - 1) / step.step_factor[0])):
+        factor = 1 + number * steps
+        matrices = _shifting(x, y) @ _scaling(factor, factor) @ _shifting(-x, -y)
+        total = total + _warp(images, matrices) * _strength(number < zooms)
+    return total / _strength(zooms + 1)
+
+
+def _defocus(step: A.Defocus, images: Tensor, draw: Draw) -> Tensor:
+    count, reach = len(images), step.radius[1] + 1
+    radii = draw.send(draw.integers(*step.radius, count))
+    places = torch.arange(-reach, reach + 1, device=images.device)
+    disks = (places[:, None] ** 2 + places**2 <= radii[:, None, None] ** 2).float()
+    sigmas = draw.uniform(step.alias_blur, count)[:, None].expand(count, 2)
+    kernels = kf.gaussian_blur2d(disks[:, None], 3, sigmas)[:, 0]
+    return kf.filter2d(images, kernels / kernels.sum((1, 2), keepdim=True))
+
+
+def _jpeg(step: A.ImageCompression, images: Tensor, draw: Draw) -> Tensor:
+    qualities = draw.send(draw.integers(*step.quality_range, len(images)).float())
+    return ke.jpeg_codec_differentiable(images, qualities)
+
+
+def _colour_jitter(step: A.ColorJitter, images: Tensor, draw: Draw) -> Tensor:
+    operations: list[tuple[Callable[[Tensor, Tensor], Tensor], Sequence[float], float]] = [
+        (ke.adjust_brightness_accumulative, step.brightness, 1.0),
+        (ke.adjust_contrast_with_mean_subtraction, step.contrast, 1.0),
+        (ke.adjust_saturation_with_gray_subtraction, step.saturation, 1.0),
+        (ke.adjust_hue, step.hue, 2 * math.pi),
+    ]
+    strengths = [unit * draw.uniform(limits, len(images)) for _, limits, unit in operations]
+    orders = draw.orders(len(images), len(operations))
+    for turn in orders.T:
+        for number, (operation, _, _) in enumerate(operations):
+            rows = _rows(turn == number)
+            some = strengths[number][draw.send(rows)]
+            images = _changed(images, rows, operation, some).clamp(0, 1)
+    return images
+
+
+def _plasma_shadow(step: A.PlasmaShadow, images: Tensor, draw: Draw) -> Tensor:
+    """By the last level alone of the fractal: with `roughness` 3 it is 81 times as strong as all before at
+    64 px, and 243 at 128, which are therefore not seen."""
+    count, (height, width) = len(images), images.shape[-2:]
+    noise = torch.rand(count, 1, height, width, generator=draw.pixels, device=images.device) * 2 - 1
+    shades = torch.zeros_like(noise)
+    shades[..., ::2, ::2] = noise[..., ::2, ::2]
+    for neighbours in (_DIAGONAL, _NEXT):
+        means = kf.filter2d(shades, draw.send(torch.tensor(neighbours))[None] / 4, "constant")
+        shades = shades + (means + noise) * (means > 0)
+    shades = ke.normalize_min_max(shades)
+    return images * (1 - _strength(draw.uniform(step.shadow_intensity_range, count)) * shades)
+
+
+def _gauss_noise(step: A.GaussNoise, images: Tensor, draw: Draw) -> Tensor:
+    noise = torch.randn(images.shape, generator=draw.pixels, device=images.device)
+    return images + _whole_levels(noise * _strength(draw.uniform(step.std_range, len(images))))
+
+
+def _multiplicative_noise(step: A.MultiplicativeNoise, images: Tensor, draw: Draw) -> Tensor:
+    low, high = step.multiplier
+    noise = torch.rand(images.shape, generator=draw.pixels, device=images.device)
+    noisy: Tensor = images * (low + (high - low) * noise)
+    return noisy
+
+
+def _sensor_noise(step: SensorNoise, images: Tensor, draw: Draw) -> Tensor:
+    count = len(images)
+    hue, light, saturation = kc.rgb_to_hls(images).unbind(1)
+    shift, intensity = (
+        draw.uniform(limits, count)[:, None, None] for limits in (step.color_shift, step.intensity)
+    )
+    spread = light.std((1, 2), correction=0, keepdim=True)
+    brighter = torch.poisson((spread * intensity * 255).expand_as(light), generator=draw.pixels) / 255
+    turn = torch.randn(hue.shape, generator=draw.pixels, device=hue.device) * shift * 2 * math.pi * intensity
+    light = light + brighter * (1 - light)
+    return kc.hls_to_rgb(torch.stack([(hue + turn) % (2 * math.pi), light, saturation], 1))
+
+
+def _channel_shuffle(step: A.ChannelShuffle, images: Tensor, draw: Draw) -> Tensor:
+    orders = draw.send(draw.orders(len(images), 3))
+    return images.gather(1, orders[..., None, None].expand_as(images))
+
+
+def _channel_dropout(step: A.ChannelDropout, images: Tensor, draw: Draw) -> Tensor:
+    low, high = step.channel_drop_range
+    counts = draw.integers(low, high, len(images))[:, None]
+    dropped = draw.send(draw.orders(len(images), 3) < counts)
+    return images.masked_fill(dropped[..., None, None], step.fill / 255)
+
+
+def _rgb_shift(step: A.RGBShift, images: Tensor, draw: Draw) -> Tensor:
+    shifts = [draw.uniform(limits, len(images)) for limits in step.noise_params["ranges"]]
+    return images + _whole_levels(torch.stack(shifts, 1)[..., None, None])
+
+
+def _whole_levels(noise: Tensor) -> Tensor:
+    """Of 255, towards 0: what albumentations adds to an image of bytes."""
+    return (noise * 255).trunc() / 255
+
+
+def _gray(step: A.ToGray, images: Tensor, draw: Draw) -> Tensor:
+    return kc.rgb_to_grayscale(images).expand_as(images)
+
+
+def _sepia(step: A.ToSepia, images: Tensor, draw: Draw) -> Tensor:
+    return sepia_from_rgb(images, rescale=False)
+
+
+def _inverted(step: A.InvertImg, images: Tensor, draw: Draw) -> Tensor:
+    return 1 - images
+
+
+# Of everything that a set is made of.
+OPERATIONS: dict[type, Callable[[Any, Tensor, Draw], Tensor]] = {
+    A.Affine: _affine,
+    A.ChannelDropout: _channel_dropout,
+    A.ChannelShuffle: _channel_shuffle,
+    A.ColorJitter: _colour_jitter,
+    A.Defocus: _defocus,
+    A.GaussianBlur: _gaussian_blur,
+    A.GaussNoise: _gauss_noise,
+    A.ImageCompression: _jpeg,
+    A.InvertImg: _inverted,
+    A.MedianBlur: _median_blur,
+    A.MotionBlur: _motion_blur,
+    A.MultiplicativeNoise: _multiplicative_noise,
+    A.Perspective: _perspective,
+    A.PlasmaShadow: _plasma_shadow,
+    A.RandomResizedCrop: _crop,
+    A.RGBShift: _rgb_shift,
+    A.ToGray: _gray,
+    A.ToSepia: _sepia,
+    A.ZoomBlur: _zoom_blur,
+    SensorNoise: _sensor_noise,
+}

@@ -1,0 +1,218 @@
+"""Augmentation of whole batches: albumentations' distribution, and a data set's way to it."""
+
+import albumentations as A
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from otter_ray.docclassifier.augment import AUGMENTATIONS, augmented
+from otter_ray.docclassifier.batch_augment import augment_batch
+from otter_ray.docclassifier.images import drawn_images
+from otter_ray.docclassifier.synth import SynthDataset
+from otter_ray.errors import DataError
+from otter_ray.train.run import run_training
+
+SIZE = (48, 48)
+OPTIONS = "dataset.train_options.options"
+
+
+def steps_of(step):
+    if isinstance(step, A.BaseCompose):
+        return [found for each in step.transforms for found in steps_of(each)]
+    return [step]
+
+
+STEPS = {
+    f"{name}-{type(step).__name__}": step
+    for name in ("DefaultImageAug", "CaptureAug")
+    for step in steps_of(AUGMENTATIONS[name](SIZE, 1.0, 0))
+}
+
+
+@pytest.fixture(scope="module")
+def documents():
+    """uint8 [128, h, w, 3]: 32 documents, each four times."""
+    return np.tile(drawn_images(32, 0, SIZE).images, (4, 1, 1, 1))
+
+
+def batch_of(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
+def traits(images, clean):
+    """What an augmentation does to a batch, in five numbers."""
+    change = images - clean
+    sizes = change.abs().mean((1, 2, 3))
+    rough, before = ((part[..., 1:] - part[..., :-1]).abs().mean() for part in (images, clean))
+    contrast = images.std((2, 3)).mean()
+    return torch.stack([change.mean(), sizes.mean(), sizes.std(), rough - before, contrast])
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_each_step_does_what_albumentations_does(name, documents):
+    only, clean = A.Compose([A.OneOf([STEPS[name]], p=1.0)], p=1.0), batch_of(documents)
+    theirs = batch_of(np.stack([augmented(only, image, [7, row]) for row, image in enumerate(documents)]))
+    ours = augment_batch(only, clean, [7])
+    assert (ours.shape, ours.dtype) == (clean.shape, torch.float32)
+    assert 0 <= ours.min() < ours.max() <= 1
+    # 128 draws; and bytes are rounded after each step, hues to two degrees.
+    torch.testing.assert_close(traits(ours, clean), traits(theirs, clean), rtol=0.15, atol=0.01)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_whole_set_does_what_albumentations_does(name, documents):
+    augmentation, clean = AUGMENTATIONS[name](SIZE, 1.0, 0), batch_of(documents)
+    theirs = [augmented(augmentation, image, [3, row]) for row, image in enumerate(documents)]
+    ours = augment_batch(augmentation, clean, [3])
+    torch.testing.assert_close(
+        traits(ours, clean), traits(batch_of(np.stack(theirs)), clean), rtol=0.2, atol=0.02
+    )
+
+
+def test_a_batch_depends_on_its_seed_alone(documents):
+    augmentation, clean = AUGMENTATIONS["DefaultImageAug"](SIZE, 1.0, 0), batch_of(documents)
+    state = torch.get_rng_state()
+    first = augment_batch(augmentation, clean, [1, 2])
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(5)
+    assert torch.equal(augment_batch(augmentation, clean, [1, 2]), first)
+    assert not torch.equal(augment_batch(augmentation, clean, [1, 3]), first)
+    assert torch.equal(clean, batch_of(documents))
+
+
+def test_every_image_draws_for_itself():
+    same = torch.rand(1, 3, *SIZE).expand(64, 3, *SIZE)
+    changed = augment_batch(AUGMENTATIONS["CaptureAug"](SIZE, 1.0, 0), same, [0])
+    assert len(changed.flatten(1).unique(dim=0)) == 64
+
+
+def test_how_often_and_which():
+    """Half of the images; of these a crop twice as often as a shift, which alone uncovers a border."""
+    ones = torch.ones(3000, 3, 8, 8)
+    geometry, every = (
+        A.Compose([A.OneOf([A.InvertImg(p=1.0), A.RGBShift((-99, -99), p=0.5)], p=0.5)], p=0.8),
+        3000,
+    )
+    after = augment_batch(geometry, ones, [0]).mean((1, 2, 3))
+    counts = [int((after == 1).sum()), int((after == 0).sum()), int(((after > 0) & (after < 1)).sum())]
+    expected = [0.6 * every, 0.4 * every * 2 / 3, 0.4 * every / 3]
+    assert counts == pytest.approx(expected, rel=0.1)
+
+
+def test_under_autocast_it_stays_in_float32(documents):
+    augmentation, clean = AUGMENTATIONS["CaptureAug"](SIZE, 1.0, 0), batch_of(documents)
+    expected = augment_batch(augmentation, clean, [0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(augment_batch(augmentation, clean, [0]), expected)
+
+
+def synth(**options):
+    return SynthDataset(SIZE, **{"drawn": 30, "length_of_dataset": 64, "aug_on": "device"} | options)
+
+
+def test_items_are_clean_and_batches_are_augmented():
+    data = synth()
+    data.set_epoch(3)
+    batches = list(DataLoader(data, batch_size=32, num_workers=1))
+    for number, (images, labels) in enumerate(batches):
+        assert (images.shape, images.dtype) == ((32, 3, *SIZE), torch.uint8)
+        for image, label in zip(images, labels.tolist(), strict=True):
+            np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), data.clean(label))
+        seen, same = data.augment_batch([images, labels], number)
+        assert (seen.shape, seen.dtype) == (images.shape, torch.float32)
+        assert torch.equal(same, labels)
+        assert ((seen - images / 255).abs().amax((1, 2, 3)) > 0.1).float().mean() > 0.5
+    first = data.augment_batch(batches[0], 0)[0]
+    assert torch.equal(synth_at(3).augment_batch(batches[0], 0)[0], first)
+    for other in (synth_at(4).augment_batch(batches[0], 0), data.augment_batch(batches[0], 1)):
+        assert not torch.equal(other[0], first)
+
+
+def synth_at(epoch):
+    data = synth()
+    data.set_epoch(epoch)
+    return data
+
+
+def test_the_share_that_is_augmented():
+    data = synth(aug_ratio=0.25, aug_func="CaptureAug")
+    images = torch.randint(0, 256, (2000, 3, 8, 8), dtype=torch.uint8)
+    seen, _ = data.augment_batch([images, torch.zeros(2000)], 0)
+    changed = (seen != images / 255).flatten(1).any(1).float().mean()
+    assert changed == pytest.approx(0.25, rel=0.15)
+
+
+def test_the_teacher_is_shown_clean_images():
+    data = synth(use_clip=True)
+    images, labels, clean = next(iter(DataLoader(data, batch_size=8)))
+    seen, _, shown = data.augment_batch([images, labels, clean], 0)
+    assert torch.equal(shown, images / 255)
+    assert not torch.equal(seen, shown)
+
+
+def test_a_sheet_shows_the_devices_way():
+    data = synth()
+    samples = [data.sample(4, index) for index in range(8)]
+    assert {(sample.shape, sample.dtype) for sample in samples} == {((*SIZE, 3), np.dtype(np.uint8))}
+    assert len({sample.tobytes() for sample in samples}) > 4
+    plain = synth(aug_on="cpu").sample(4, 0)
+    assert not np.array_equal(samples[0], plain)
+
+
+def test_on_the_cpu_a_batch_stays_as_it_is():
+    data = synth(aug_on="cpu")
+    batch = [torch.rand(2, 3, *SIZE), torch.zeros(2)]
+    assert data.augment_batch(batch, 0) is batch
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"aug_on": "gpu"},
+            rf"{OPTIONS}\.aug_on is 'gpu' but must be cpu, or device: wherever the model is\.$",
+        ),
+        (
+            {"return_tensor": False},
+            rf"{OPTIONS}\.aug_on is device but {OPTIONS}\.return_tensor is false.*Set",
+        ),
+    ],
+)
+def test_what_cannot_be(options, message):
+    with pytest.raises(DataError, match=message):
+        synth(**options)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_a_run_trains_on_what_the_device_makes(tiny_config, tmp_path, precision):
+    changes = {
+        f"{OPTIONS}.aug_on": "device",
+        f"{OPTIONS}.length_of_dataset": 64,
+        "trainer.max_epochs": 1,
+        "trainer.precision": precision,
+        "callbacks": [],
+    }
+    losses = {}
+    for ratio in (0.0, 1.0):
+        reports = []
+        config = tiny_config.with_values({**changes, f"{OPTIONS}.aug_ratio": ratio})
+        run_training(config, tmp_path / str(ratio), reports.append, cpus=1)
+        losses[ratio] = reports[0].metrics["loss"]
+    assert all(np.isfinite(loss) for loss in losses.values())
+    assert losses[0.0] != losses[1.0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
+def test_a_gpu_gives_what_a_cpu_gives(documents):
+    """Where no noise is drawn for pixels."""
+    augmentation, clean = AUGMENTATIONS["ImageNetAug"](SIZE, 1.0, 0), batch_of(documents)
+    there = augment_batch(augmentation, clean.cuda(), [4]).cpu()
+    torch.testing.assert_close(there, augment_batch(augmentation, clean, [4]), rtol=0, atol=1e-3)
+    for name in ("DefaultImageAug", "CaptureAug"):
+        augmentation = AUGMENTATIONS[name](SIZE, 1.0, 0)
+        found = [
+            traits(augment_batch(augmentation, part, [4]).cpu(), clean) for part in (clean, clean.cuda())
+        ]
+        torch.testing.assert_close(*found, rtol=0.1, atol=0.01)
