@@ -46,7 +46,7 @@ PEERS = {
     "one_by_one": "one_by_one.py {job}",
     "ray_recipe": "ray_recipe.py {job}",
 }
-SLOW = ("one_by_one", "ray_recipe")
+SLOW = ("one_by_one", "ray_recipe", "syne_tune_1s")
 LIMIT_S = 3600  # of one command
 LOG = "log.txt"
 FIGURES = ("search_s", "command_s", "search_of_bound", "command_of_bound", "of_ours", "of_ours_by_bound")
