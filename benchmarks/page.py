@@ -114,12 +114,15 @@ def start(facts: dict[str, Any]) -> str:
 def step(facts: dict[str, Any]) -> str:
     """A whole trial against a bare loop."""
     found = facts["figures"]
-    rows = [(way, spread(rate, 0)) for way, rate in found["images_per_s"].items()]
+    sizes = found["sizes"]
+    ways = next(iter(sizes.values()))["images_per_s"]
+    rows = [(way, *(spread(each["images_per_s"][way], 0) for each in sizes.values())) for way in ways]
+    reached = ", ".join(f"{each['ratio']:.2f} at {side} px" for side, each in sizes.items())
     return (
         f"Images a second of whole trials (data, augmentation, validation, checkpoints) of the config "
         f"`{found['config']}`, and of bare loops over the same model with no data to load, on the {found['device']}.\n\n"
-        + table("way | images/s", rows)
-        + f"\nThe trial reaches {found['ratio']:.2f} of the bare loop in its own memory format.\n"
+        + table(" | ".join(["way", *(f"{side} px" for side in sizes)]), rows)
+        + f"\nOf the bare loop in its own memory format the trial reaches {reached}.\n"
     )
 
 

@@ -1,6 +1,6 @@
 """Images a second of a whole trial against a bare PyTorch loop over the same model with no data to load.
 
-    python benchmarks/step.py [CONFIG] [--set KEY=VALUE ...] [--device cpu|cuda] [--json FILE]
+    python benchmarks/step.py [CONFIG] [--sizes 64 128] [--set KEY=VALUE] [--device cpu|cuda] [--json FILE]
 
 The bare loop: forward, loss, backward, clip, step, on one batch that lies where the model is, in the memory
 format and the precision of the trial, with the same number of threads; and once in torch's default format, as
@@ -28,6 +28,14 @@ from otter_ray.train.cpus import available_cpus
 from otter_ray.train.run import run_training
 
 BARE_SECONDS = 5.0
+
+
+def resized(config: Config, side: int) -> Config:
+    """The config for images of side x side pixels."""
+    [name] = config.onnx.input_shape
+    shape = [1, 3, side, side]
+    sizes = {key: [side, side] for key in ("common.image_size", "global_settings.image_size")}
+    return config.with_values({**sizes, f"onnx.input_shape.{name}.shape": shape})
 
 
 def bare(config: Config, device: str, classes: int, layout: torch.memory_format) -> float:
@@ -71,9 +79,38 @@ def trial(config: Config, images: int) -> float:
     return images * (len(marks) - 1) / (marks[-1] - marks[0])
 
 
+def measure(config: Config, device: str, repetitions: int) -> dict[str, Any]:
+    """Images a second of every way, and of the trial how much of the bare loop's that is."""
+    train, _ = build_datasets(config)
+    classes = fill_classes(config, train).model.loss.arguments["num_classes"]
+    items = len(train) // config.common.batch_size * config.common.batch_size
+    clean = config.with_values({"dataset.train_options.options.aug_ratio": 0.0})
+    ways = {
+        "bare loop": lambda: bare(config, device, classes, torch.channels_last),
+        "bare loop in the default memory format": lambda: bare(
+            config, device, classes, torch.contiguous_format
+        ),
+        "trial": lambda: trial(config, items),
+        "trial without augmentation": lambda: trial(clean, items),
+    }
+    if device == "cuda":
+        there = config.with_values({"dataset.train_options.options.aug_on": "device"})
+        ways["trial augmented on the device"] = lambda: trial(there, items)
+    runs: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(repetitions):
+        for way, run in ways.items():
+            L.seed_everything(0, verbose=False)
+            runs[way].append(run())
+    return {
+        "images_per_s": {way: {"median": median(v), "spread": [min(v), max(v)]} for way, v in runs.items()},
+        "ratio": median(t / b for t, b in zip(runs["trial"], runs["bare loop"], strict=True)),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("config", nargs="?", default="demo")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="sides of the images, px")
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--repetitions", type=int, default=3)
@@ -88,32 +125,11 @@ def main() -> None:
         }
     )
     torch.set_num_threads(available_cpus())
-    train, _ = build_datasets(config)
-    classes = fill_classes(config, train).model.loss.arguments["num_classes"]
-    items = len(train) // config.common.batch_size * config.common.batch_size
-    clean = config.with_values({"dataset.train_options.options.aug_ratio": 0.0})
-    ways = {
-        "bare loop": lambda: bare(config, arguments.device, classes, torch.channels_last),
-        "bare loop in the default memory format": lambda: bare(
-            config, arguments.device, classes, torch.contiguous_format
-        ),
-        "trial": lambda: trial(config, items),
-        "trial without augmentation": lambda: trial(clean, items),
-    }
-    if arguments.device == "cuda":
-        there = config.with_values({"dataset.train_options.options.aug_on": "device"})
-        ways["trial augmented on the device"] = lambda: trial(there, items)
-    runs: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(arguments.repetitions):
-        for way, run in ways.items():
-            L.seed_everything(0, verbose=False)
-            runs[way].append(run())
     figures: dict[str, Any] = {"config": config.name, "device": arguments.device, "sets": arguments.sets}
-    figures["images_per_s"] = {
-        way: {"median": median(v), "spread": [min(v), max(v)]} for way, v in runs.items()
-    }
-    figures["ratio"] = median(t / b for t, b in zip(runs["trial"], runs["bare loop"], strict=True))
-    print(json.dumps(figures, indent=1))
+    figures["sizes"] = {}
+    for side in arguments.sizes:
+        figures["sizes"][side] = measure(resized(config, side), arguments.device, arguments.repetitions)
+        print(json.dumps({side: figures["sizes"][side]}, indent=1), flush=True)
     keep(arguments.json, "step", figures)
 
 
