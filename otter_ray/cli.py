@@ -47,29 +47,38 @@ def tell(console: Console, text: str, style: str | None = None) -> None:
     """Prints what is to be heard from a quiet console, too: warnings, errors, results."""
     before, console.quiet = console.quiet, False
     try:
-        with held_interrupts():
+        with held_interrupt():
             console.print(text, style=style)
     finally:
         console.quiet = before
 
 
 @contextmanager
-def held_interrupts() -> Iterator[None]:
-    """Ctrl-C and SIGTERM that come in here are handled at its end: rich prints again what one cut short."""
-    if threading.current_thread() is not threading.main_thread():
+def held_interrupt() -> Iterator[None]:
+    """A Ctrl-C that comes in here is handled at its end: rich prints again what one cut short.
+
+    The second one is KeyboardInterrupt at once: it may be the printing that waits for ever.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    # None: it is not Python's, and could not be put back.
+    if threading.current_thread() is not threading.main_thread() or handler is None:
         yield
         return
-    came: list[int] = []
-    # None: a handler that is not Python's, and cannot be put back.
-    held = [signum for signum in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(signum) is not None]
-    before = [signal.signal(signum, lambda signum, _: came.append(signum)) for signum in held]
+    has_come = False
+
+    def hold(signum: int, frame: object) -> None:
+        nonlocal has_come
+        if has_come:
+            raise KeyboardInterrupt
+        has_come = True
+
+    signal.signal(signal.SIGINT, hold)
     try:
         yield
     finally:
-        for signum, handler in zip(held, before, strict=True):
-            signal.signal(signum, handler)
-        for late in came:
-            signal.raise_signal(late)
+        signal.signal(signal.SIGINT, handler)
+        if has_come:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 albumentations changes one image at a time on the CPU, which cannot feed a fast GPU. Here the same steps,
 read from the same set, are applied to a batch by kornia's operations. Each image still draws its own steps
 and strengths. What comes out has albumentations' distribution, not its bits: values are not rounded to 1/255
-between two steps, a mirrored border does not repeat its outermost pixel, and a crop is read beyond its edge
-by half of one.
+between two steps, nor coefficients to integers but nearly so in kornia's JPEG; a mirrored border does not
+repeat its outermost pixel, and what was cropped or zoomed is read beyond its edge by half of one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ import kornia.filters as kf
 import kornia.geometry.transform as kg
 import numpy as np
 import torch
+import torch.nn.functional as F
 from kornia.color.sepia import sepia_from_rgb
 from torch import Tensor
 
 from otter_ray.docclassifier.augment import SensorNoise
-from otter_ray.train.augment import BORDERS, BorderValueMixin
+from otter_ray.docclassifier.items import option_key
+from otter_ray.errors import DataError
+from otter_ray.train.augment import BORDERS
 
 _DIAGONAL = [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]
 _NEXT = [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
@@ -36,10 +39,17 @@ _PADDING = {cv2.BORDER_CONSTANT: "zeros", cv2.BORDER_REPLICATE: "border", cv2.BO
 def augment_batch(augmentation: A.Compose, images: Tensor, seed: Sequence[int]) -> Tensor:
     """Images `[N, 3, H, W]`, float32 in [0, 1], after the set, as a function of the two and `seed` alone.
 
-    The draws are the same on every device, but for the noise in pixels.
+    The draws are the same on every device, but for the noise in pixels. DataError: the set has a step that
+    is not in `OPERATIONS`.
     """
-    with torch.autocast(images.device.type, enabled=False), torch.no_grad():
-        return _maybe(images, augmentation, Draw(seed, images.device))
+    # A trainer's precision may be the default one.
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.autocast(images.device.type, enabled=False), torch.no_grad():
+            return _maybe(images, augmentation, Draw(seed, images.device))
+    finally:
+        torch.set_default_dtype(default)
 
 
 class Draw:
@@ -47,7 +57,7 @@ class Draw:
     may look at without waiting for the device; noise in pixels from one on the device."""
 
     def __init__(self, seed: Sequence[int], device: torch.device) -> None:
-        strengths, noise = np.random.SeedSequence(seed).generate_state(2, np.uint64) >> np.uint64(1)
+        strengths, noise = np.random.SeedSequence(seed).generate_state(2, np.uint64)
         self.device = device
         self.host = torch.Generator().manual_seed(int(strengths))
         self.pixels = torch.Generator(device).manual_seed(int(noise))
@@ -58,8 +68,12 @@ class Draw:
 
     def uniform(self, limits: Sequence[float], *shape: int) -> Tensor:
         """Of `shape`, on the device."""
+        return self.send(self.uniform_here(limits, *shape))
+
+    def uniform_here(self, limits: Sequence[float], *shape: int) -> Tensor:
+        """Of `shape`, on the host: where kornia looks at the values, it would wait for the device."""
         low, high = limits
-        return self.send(low + (high - low) * torch.rand(shape, generator=self.host))
+        return low + (high - low) * torch.rand(shape, generator=self.host)
 
     def normal(self, *shape: int) -> Tensor:
         """Of `shape`, on the device."""
@@ -102,8 +116,13 @@ def _applied(images: Tensor, step: A.BasicTransform | A.BaseCompose, draw: Draw)
         for each in step.transforms:
             images = _maybe(images, each, draw)
         return images
-    operation = next(OPERATIONS[cls] for cls in type(step).__mro__ if cls in OPERATIONS)
-    return operation(step, images, draw).clamp(0, 1)
+    for cls in type(step).__mro__:
+        if cls in OPERATIONS:
+            return OPERATIONS[cls](step, images, draw).clamp(0, 1)
+    raise DataError(
+        f"{option_key('aug_on', 'train')} is device but {type(step).__name__} is known to the CPU alone. "
+        "Set it to cpu."
+    )
 
 
 def _changed(images: Tensor, rows: Tensor, change: Callable[..., Tensor], *arguments: Any) -> Tensor:
@@ -125,15 +144,10 @@ def _strength(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def _warped(step: Any, images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
-    """By matrices `[N, 3, 3]` from pixels to pixels; each image draws its border where the step would."""
-    count = len(images)
-    if isinstance(step, BorderValueMixin):
-        modes = torch.tensor(BORDERS)[draw.integers(0, len(BORDERS) - 1, count)]
-        colours = draw.send(draw.integers(0, 255, count, 3) / 255)[..., None, None]
-    else:
-        modes = torch.full((count,), step.border_mode)
-        colours = images.new_full((count, 3, 1, 1), step.fill / 255)
+def _warped(images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
+    """By matrices `[N, 3, 3]` from pixels to pixels; each image draws its border as in `BorderValueMixin`."""
+    modes = torch.tensor(BORDERS)[draw.integers(0, len(BORDERS) - 1, len(images))]
+    colours = draw.send(draw.integers(0, 255, len(images), 3) / 255)[..., None, None]
     warped = images
     for mode, padding in _PADDING.items():
         rows = draw.send(_rows(modes == mode))
@@ -172,7 +186,7 @@ def _perspective(step: A.Perspective, images: Tensor, draw: Draw) -> Tensor:
     # albumentations enlarges once more, by as much as the longer edge of two is shorter than the image's.
     edges = (corners - corners.roll(-1, dims=1)).norm(dim=2).floor()
     scales = size / torch.stack([edges[:, [0, 2]].amax(1), edges[:, [1, 3]].amax(1)], 1)
-    return _warped(step, images, _scaling(scales[:, 0], scales[:, 1]) @ matrices, draw)
+    return _warped(images, _scaling(scales[:, 0], scales[:, 1]) @ matrices, draw)
 
 
 def _affine(step: A.Affine, images: Tensor, draw: Draw) -> Tensor:
@@ -188,7 +202,7 @@ def _affine(step: A.Affine, images: Tensor, draw: Draw) -> Tensor:
     centre = torch.full_like(x, width / 2 - 0.5), torch.full_like(y, height / 2 - 0.5)
     back = _shifting(centre[0] + across, centre[1] + down)
     scale = _scaling(x, x if step.keep_ratio else y)
-    return _warped(step, images, back @ turns @ scale @ _shifting(-centre[0], -centre[1]), draw)
+    return _warped(images, back @ turns @ scale @ _shifting(-centre[0], -centre[1]), draw)
 
 
 def _crop(step: A.RandomResizedCrop, images: Tensor, draw: Draw) -> Tensor:
@@ -198,11 +212,16 @@ def _crop(step: A.RandomResizedCrop, images: Tensor, draw: Draw) -> Tensor:
     widths, heights = (areas * ratios).sqrt().round(), (areas / ratios).sqrt().round()
     fits = (widths <= width) & (heights <= height)
     first = fits.to(torch.uint8).argmax(1, keepdim=True)
-    fits = fits.any(1)
-    across = widths.gather(1, first)[:, 0].masked_fill(~fits, width)
-    down = heights.gather(1, first)[:, 0].masked_fill(~fits, height)
+    across, down = widths.gather(1, first)[:, 0], heights.gather(1, first)[:, 0]
     left = (draw.uniform((0, 1), count) * (width - across + 1)).floor()
     top = (draw.uniform((0, 1), count) * (height - down + 1)).floor()
+    # Where none fits: the middle, as wide and as high as the ratios allow.
+    most = min(width, round(height * step.ratio[1])), min(height, round(width / step.ratio[0]))
+    middle = *most, (width - most[0]) // 2, (height - most[1]) // 2
+    across, down, left, top = (
+        drawn.where(fits.any(1), torch.full_like(drawn, fixed))
+        for drawn, fixed in zip((across, down, left, top), middle, strict=True)
+    )
     # The crop's outermost pixels are cut in half by its edge, as the image's are.
     half = torch.full_like(left, 0.5)
     scale = _scaling(width / across, height / down)
@@ -241,37 +260,54 @@ def _motion_blur(step: A.MotionBlur, images: Tensor, draw: Draw) -> Tensor:
 def _median_blur(step: A.MedianBlur, images: Tensor, draw: Draw) -> Tensor:
     sizes = draw.odd(step.blur_limit, len(images))
     for size in {*sizes.tolist()}:
-        images = _changed(images, _rows(sizes == size), kf.median_blur, size)
+        images = _changed(images, _rows(sizes == size), _median, size)
     return images
+
+
+def _median(images: Tensor, size: int) -> Tensor:
+    """Of size x size pixels. kornia's, which is `torch.median`, is refused by deterministic algorithms."""
+    padded = F.pad(images, [size // 2] * 4, mode="replicate")
+    windows = F.unfold(padded, size).view(*images.shape[:2], size**2, -1)
+    return windows.sort(2).values[:, :, size**2 // 2].view_as(images)
 
 
 def _zoom_blur(step: A.ZoomBlur, images: Tensor, draw: Draw) -> Tensor:
     count, (height, width) = len(images), images.shape[-2:]
-    steps = draw.uniform(step.step_factor, count)
-    furthest = torch.maximum(1 + steps, draw.uniform(step.max_factor, count))
+    steps = draw.uniform_here(step.step_factor, count)
+    furthest = torch.maximum(1 + steps, draw.uniform_here(step.max_factor, count))
     zooms = ((furthest - 1) / steps).ceil()  # 1, 1 + step, ... below the furthest
-    x, y = torch.full_like(steps, width / 2 - 0.5), torch.full_like(steps, height / 2 - 0.5)
     total = 2 * images  # itself, and the zoom by 1
-    for number in range(1, math.ceil((step.max_factor[1] - 1) / step.step_factor[0])):
-        factor = 1 + number * steps
-        matrices = _shifting(x, y) @ _scaling(factor, factor) @ _shifting(-x, -y)
-        total = total + _warp(images, matrices) * _strength(number < zooms)
-    return total / _strength(zooms + 1)
+    for number in range(1, int(zooms.max())):
+        factors = 1 + number * steps
+        x, y = (_zoom_along(side, factors) for side in (width, height))
+        matrices = draw.send(_scaling(x[0], y[0]) @ _shifting(x[1], y[1]))
+        total = total + _warp(images, matrices) * draw.send(_strength(number < zooms))
+    return total / draw.send(_strength(zooms + 1))
+
+
+def _zoom_along(side: int, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift before it, both `[N]`, of a zoom that crops and enlarges whole pixels."""
+    crops = (side / factors).ceil()
+    sizes = (crops * factors).floor()
+    starts, trims = (side - crops) // 2, (sizes - side) // 2
+    scales = sizes / crops
+    return scales, 0.5 - starts - (trims + 0.5) / scales
 
 
 def _defocus(step: A.Defocus, images: Tensor, draw: Draw) -> Tensor:
-    count, reach = len(images), step.radius[1] + 1
+    count, reach = len(images), step.radius[1] + 2
     radii = draw.send(draw.integers(*step.radius, count))
     places = torch.arange(-reach, reach + 1, device=images.device)
     disks = (places[:, None] ** 2 + places**2 <= radii[:, None, None] ** 2).float()
-    sigmas = draw.uniform(step.alias_blur, count)[:, None].expand(count, 2)
+    sigmas = draw.uniform_here(step.alias_blur, count)[:, None].expand(count, 2)
     kernels = kf.gaussian_blur2d(disks[:, None], 3, sigmas)[:, 0]
     return kf.filter2d(images, kernels / kernels.sum((1, 2), keepdim=True))
 
 
 def _jpeg(step: A.ImageCompression, images: Tensor, draw: Draw) -> Tensor:
-    qualities = draw.send(draw.integers(*step.quality_range, len(images)).float())
-    return ke.jpeg_codec_differentiable(images, qualities)
+    qualities = draw.integers(*step.quality_range, len(images)).float()
+    # albumentations hands RGB to OpenCV, which takes it for BGR: red is coded as blue.
+    return ke.jpeg_codec_differentiable(images.flip(1), qualities).flip(1)
 
 
 def _colour_jitter(step: A.ColorJitter, images: Tensor, draw: Draw) -> Tensor:
@@ -281,13 +317,12 @@ def _colour_jitter(step: A.ColorJitter, images: Tensor, draw: Draw) -> Tensor:
         (ke.adjust_saturation_with_gray_subtraction, step.saturation, 1.0),
         (ke.adjust_hue, step.hue, 2 * math.pi),
     ]
-    strengths = [unit * draw.uniform(limits, len(images)) for _, limits, unit in operations]
+    strengths = [unit * draw.uniform_here(limits, len(images)) for _, limits, unit in operations]
     orders = draw.orders(len(images), len(operations))
     for turn in orders.T:
         for number, (operation, _, _) in enumerate(operations):
             rows = _rows(turn == number)
-            some = strengths[number][draw.send(rows)]
-            images = _changed(images, rows, operation, some).clamp(0, 1)
+            images = _changed(images, rows, operation, draw.send(strengths[number][rows]))
     return images
 
 
@@ -327,7 +362,9 @@ def _sensor_noise(step: SensorNoise, images: Tensor, draw: Draw) -> Tensor:
     brighter = torch.poisson((spread * intensity * 255).expand_as(light), generator=draw.pixels) / 255
     turn = torch.randn(hue.shape, generator=draw.pixels, device=hue.device) * shift * 2 * math.pi * intensity
     light = light + brighter * (1 - light)
-    return kc.hls_to_rgb(torch.stack([(hue + turn) % (2 * math.pi), light, saturation], 1))
+    rgb = kc.hls_to_rgb(torch.stack([(hue + turn) % (2 * math.pi), light, saturation], 1))
+    # The one step that rounds down to bytes; half of a gray level is a sixth of its effect.
+    return (rgb * 255).floor() / 255
 
 
 def _channel_shuffle(step: A.ChannelShuffle, images: Tensor, draw: Draw) -> Tensor:

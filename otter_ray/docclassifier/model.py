@@ -114,8 +114,10 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         if self.previews and batch_idx % self.config.common.preview_batch == 0:
             with self.previewing():
                 self.show(f"train_batch_{batch_idx}", previews.batch_picture(images, labels))
-        # As the trainer's precision would have made them of floats.
-        images, *clean = (part.to(self.dtype) for part in (images, *clean))
+        # As the trainer's precision would have made them; bytes nobody may take for images.
+        images, *clean = (
+            part.to(self.dtype) if part.is_floating_point() else part for part in (images, *clean)
+        )
         seen = torch.cat([images, *clean]) if clean else images
         embeddings = self(seen.contiguous(memory_format=torch.channels_last))
         loss: Tensor = self.loss(embeddings[: len(images)], labels)

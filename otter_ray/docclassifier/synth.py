@@ -48,12 +48,13 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
     lies, and a search or `--set` can switch it on.
     aug_func: a set of `augment`; where absent `ImageNetAug` with `use_imagenet`, else `DefaultImageAug`.
     aug_ratio: probability in [0, 1] that an item is augmented. length_of_dataset: items in an epoch.
-    aug_on: `cpu`, or `device` for a GPU that augmentation on the CPU cannot feed: images are then clean ones,
-    uint8 tensors [3, h, w], and `augment_batch` makes of a batch what is trained on. What an item becomes
-    depends on its batch, too: on the batch size and the number of ranks.
+    aug_on: `cpu`, or `device` for a GPU that augmentation on the CPU cannot feed: items are then clean,
+    (uint8 tensor [3, h, w], label), and `augment_batch` makes of a batch what is trained on. What an item
+    becomes depends on its batch, too: on the batch size and the number of ranks.
     use_clip: items are (image, label, clean image), for a teacher that looks at what was not augmented.
     DataError: neither or both of `root` and `drawn`, an unusable folder, `use_imagenet` without
-    `imagenet_root`, fewer than two documents left, a number out of range.
+    `imagenet_root`, fewer than two documents left, a number out of range, another `aug_on`, or arrays
+    (`return_tensor: false`) that a device should augment.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         size = pair(image_size)
         aug_func = aug_func or ("ImageNetAug" if use_imagenet else "DefaultImageAug")
         self._augmentation = _augmentation(aug_func, size, aug_ratio, seed)
-        self._on_device = _is_on_device(aug_on, return_tensor)
+        _check_place(aug_on, return_tensor)
+        self._on_device = aug_on == "device"
         roots = _extra_roots(use_imagenet, imagenet_root, indoor_root)
         tables = [documents(root, drawn, drawn_seed, size, "train")]
         tables += [load_images(folder, size, key) for key, folder in roots.items()]
@@ -144,17 +146,18 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
     def augment_batch(self, batch: Sequence[Tensor], number: int) -> Sequence[Tensor]:
         """Batch `number` of this rank's epoch, on any device, as it is trained on.
 
-        With `aug_on: device` its images, uint8 `[N, 3, h, w]`, become float32 in [0, 1], and are augmented
-        but for the clean ones; else it is returned as it is.
+        With `aug_on: device` its images, uint8 `[N, 3, h, w]`, become float32 in [0, 1] and are augmented;
+        with `use_clip` the clean ones follow the labels. Else it is returned as it is.
         """
         if not self._on_device:
             return batch
         from otter_ray.docclassifier.batch_augment import augment_batch
 
-        images, labels, *clean = batch
+        images, labels = batch
+        clean = _in_unit_range(images)
         seed = [self._seed, 2, self.epoch, number, rank()]
-        images = augment_batch(self._augmentation, _in_unit_range(images), seed)
-        return [images, labels, *map(_in_unit_range, clean)]
+        seen = augment_batch(self._augmentation, clean, seed)
+        return [seen, labels, clean] if self._use_clip else [seen, labels]
 
     def __len__(self) -> int:
         return self._length
@@ -164,8 +167,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
             raise IndexError(index)
         label = self.label(index)
         if self._on_device:
-            planes = _planes(self.clean(label))
-            return (planes, label, planes) if self._use_clip else (planes, label)
+            return _planes(self.clean(label)), label
         image = picture(self.sample(label, index), self._return_tensor)
         if not self._use_clip:
             return image, label
@@ -241,7 +243,7 @@ def _in_unit_range(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
-def _is_on_device(aug_on: str, return_tensor: bool) -> bool:
+def _check_place(aug_on: str, return_tensor: bool) -> None:
     key = option_key("aug_on", "train")
     if aug_on not in ("cpu", "device"):
         raise DataError(f"{key} is {aug_on!r} but must be cpu, or device: wherever the model is.")
@@ -250,7 +252,6 @@ def _is_on_device(aug_on: str, return_tensor: bool) -> bool:
             f"{key} is device but {option_key('return_tensor', 'train')} is false, and what a batch is "
             "augmented in is tensors. Set return_tensor to true, or aug_on to cpu."
         )
-    return aug_on == "device"
 
 
 def _augmentation(name: str, image_size: tuple[int, int], p: float, seed: int) -> Any:

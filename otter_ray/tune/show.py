@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import IO, TYPE_CHECKING, Any
 
-from otter_ray.cli import held_interrupts, plain_console, tell
+from otter_ray.cli import held_interrupt, plain_console, tell
 
 if TYPE_CHECKING:
     import optuna
@@ -49,7 +49,8 @@ class Show:
 
     def note(self, text: str) -> None:
         """Prints what is good to know."""
-        self.console.print(text)
+        with held_interrupt():
+            self.console.print(text)
 
     def tell(self, text: str) -> None:
         """Prints what is to be heard with --quiet, too. A signal's handler may call it at any time."""
@@ -81,7 +82,7 @@ class Lines(Show):
         if best := facts["best"]:
             beside = f"best {best['value']:.4f}, trial {state.name(best['trial'])}"
         epoch, metric = f"epoch {facts['epoch']}/{facts['epochs']}", state.options.metric
-        with held_interrupts():
+        with held_interrupt():
             self.console.print(f"{where}  {epoch}  {metric} {facts['value']:.4f}  ({beside}){ending}")
 
 
@@ -120,7 +121,7 @@ class LiveView(Show):
         if self._live is None or since < (EVERY if self._has_news else IDLE) or since < self._cost / SHARE:
             return
         self._drawn, self._has_news = now, False
-        with held_interrupts():
+        with held_interrupt():
             self._live.update(picture(state, self.console.height, self.seconds), refresh=True)
         self._cost = time.monotonic() - now
 
@@ -133,12 +134,15 @@ class LiveView(Show):
         shared = sys.stderr.isatty()
         live = Live(console=self.console, auto_refresh=False, transient=True, redirect_stderr=shared)
         self._has_news = True
-        with live:
-            self._live = live
-            try:
-                yield
-            finally:
-                self._live = None
+        with held_interrupt():
+            live.start()
+        self._live = live
+        try:
+            yield
+        finally:
+            self._live = None
+            with held_interrupt():
+                live.stop()
 
 
 class JsonLines(Show):

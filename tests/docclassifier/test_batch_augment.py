@@ -32,8 +32,8 @@ STEPS = {
 
 @pytest.fixture(scope="module")
 def documents():
-    """uint8 [128, h, w, 3]: 32 documents, each four times."""
-    return np.tile(drawn_images(32, 0, SIZE).images, (4, 1, 1, 1))
+    """uint8 [640, h, w, 3]: 32 documents, each twenty times."""
+    return np.tile(drawn_images(32, 0, SIZE).images, (20, 1, 1, 1))
 
 
 def batch_of(images):
@@ -41,12 +41,26 @@ def batch_of(images):
 
 
 def traits(images, clean):
-    """What an augmentation does to a batch, in five numbers."""
+    """What an augmentation does to each image, in numbers: `[N, 8]`."""
     change = images - clean
-    sizes = change.abs().mean((1, 2, 3))
-    rough, before = ((part[..., 1:] - part[..., :-1]).abs().mean() for part in (images, clean))
-    contrast = images.std((2, 3)).mean()
-    return torch.stack([change.mean(), sizes.mean(), sizes.std(), rough - before, contrast])
+    roughness, before = ((part[..., 1:] - part[..., :-1]).abs().mean((1, 2, 3)) for part in (images, clean))
+    colourful, dull = ((part.amax(1) - part.amin(1)).mean((1, 2)) for part in (images, clean))
+    contrast, flat = (part.std((2, 3)).mean(1) for part in (images, clean))
+    tint = change.mean((2, 3))
+    numbers = [
+        change.abs().mean((1, 2, 3)),
+        roughness - before,
+        contrast - flat,
+        colourful - dull,
+        tint.std(1),
+    ]
+    return torch.cat([torch.stack(numbers, 1), tint], 1)
+
+
+def distances(ours, theirs):
+    """Between the means of two samples `[N, K]`, in standard errors."""
+    errors = ((ours.var(0) + theirs.var(0)) / len(ours)).sqrt()
+    return ((ours.mean(0) - theirs.mean(0)) / errors.clamp(min=1e-4)).abs()
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -56,8 +70,9 @@ def test_each_step_does_what_albumentations_does(name, documents):
     ours = augment_batch(only, clean, [7])
     assert (ours.shape, ours.dtype) == (clean.shape, torch.float32)
     assert 0 <= ours.min() < ours.max() <= 1
-    # 128 draws; and bytes are rounded after each step, hues to two degrees.
-    torch.testing.assert_close(traits(ours, clean), traits(theirs, clean), rtol=0.15, atol=0.01)
+    # kornia rounds a JPEG's coefficients smoothly, which takes a twentieth of its effect.
+    limit = 8 if name.endswith("ImageCompression") else 4
+    assert distances(traits(ours, clean), traits(theirs, clean)).max() < limit
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -65,9 +80,7 @@ def test_a_whole_set_does_what_albumentations_does(name, documents):
     augmentation, clean = AUGMENTATIONS[name](SIZE, 1.0, 0), batch_of(documents)
     theirs = [augmented(augmentation, image, [3, row]) for row, image in enumerate(documents)]
     ours = augment_batch(augmentation, clean, [3])
-    torch.testing.assert_close(
-        traits(ours, clean), traits(batch_of(np.stack(theirs)), clean), rtol=0.2, atol=0.02
-    )
+    assert distances(traits(ours, clean), traits(batch_of(np.stack(theirs)), clean)).max() < 4
 
 
 def test_a_batch_depends_on_its_seed_alone(documents):
@@ -88,23 +101,48 @@ def test_every_image_draws_for_itself():
 
 
 def test_how_often_and_which():
-    """Half of the images; of these a crop twice as often as a shift, which alone uncovers a border."""
+    """0.8 * 0.5 of the images; of these twice as many are inverted as are darkened, by their p."""
     ones = torch.ones(3000, 3, 8, 8)
-    geometry, every = (
-        A.Compose([A.OneOf([A.InvertImg(p=1.0), A.RGBShift((-99, -99), p=0.5)], p=0.5)], p=0.8),
-        3000,
-    )
-    after = augment_batch(geometry, ones, [0]).mean((1, 2, 3))
+    darker = A.RGBShift((-99, -99), p=0.5)
+    choice = A.Compose([A.OneOf([A.InvertImg(p=1.0), darker], p=0.5)], p=0.8)
+    after = augment_batch(choice, ones, [0]).mean((1, 2, 3))
     counts = [int((after == 1).sum()), int((after == 0).sum()), int(((after > 0) & (after < 1)).sum())]
-    expected = [0.6 * every, 0.4 * every * 2 / 3, 0.4 * every / 3]
+    expected = [0.6 * 3000, 0.4 * 3000 * 2 / 3, 0.4 * 3000 / 3]
     assert counts == pytest.approx(expected, rel=0.1)
 
 
-def test_under_autocast_it_stays_in_float32(documents):
-    augmentation, clean = AUGMENTATIONS["CaptureAug"](SIZE, 1.0, 0), batch_of(documents)
+@pytest.mark.parametrize("name", ["DefaultImageAug", "CaptureAug"])
+def test_a_trainers_precision_changes_nothing(name, documents, monkeypatch):
+    augmentation, clean = AUGMENTATIONS[name](SIZE, 1.0, 0), batch_of(documents[:64])
     expected = augment_batch(augmentation, clean, [0])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(augment_batch(augmentation, clean, [0]), expected)
+    for dtype in (torch.bfloat16, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            assert torch.equal(augment_batch(augmentation, clean, [0]), expected)
+            assert torch.get_default_dtype() == dtype
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+def test_of_a_wide_image_the_middle_is_cropped():
+    """No crop fits: albumentations takes what is nearest to the ratios."""
+    wide = drawn_images(8, 0, (32, 96)).images
+    crop = A.Compose([A.RandomResizedCrop(size=(32, 96), scale=(0.8, 1.0), p=1.0)], p=1.0)
+    theirs = batch_of(np.stack([augmented(crop, image, [row]) for row, image in enumerate(wide)]))
+    # Beyond the crop's edge they repeat its last pixel.
+    inner = (..., slice(2, -2))
+    ours = augment_batch(crop, batch_of(wide), [0])
+    torch.testing.assert_close(ours[inner], theirs[inner], rtol=0, atol=0.01)
+    assert (ours - batch_of(wide)).abs().mean() > 0.05
+
+
+def test_a_step_that_only_the_cpu_knows():
+    with pytest.raises(
+        DataError, match=rf"{OPTIONS}\.aug_on is device but HueSaturationValue is .* Set it to cpu\."
+    ):
+        augment_batch(A.Compose([A.HueSaturationValue(p=1.0)], p=1.0), torch.rand(2, 3, 8, 8), [0])
 
 
 def synth(**options):
@@ -145,8 +183,8 @@ def test_the_share_that_is_augmented():
 
 def test_the_teacher_is_shown_clean_images():
     data = synth(use_clip=True)
-    images, labels, clean = next(iter(DataLoader(data, batch_size=8)))
-    seen, _, shown = data.augment_batch([images, labels, clean], 0)
+    images, labels = next(iter(DataLoader(data, batch_size=8)))
+    seen, _, shown = data.augment_batch([images, labels], 0)
     assert torch.equal(shown, images / 255)
     assert not torch.equal(seen, shown)
 
@@ -184,35 +222,42 @@ def test_what_cannot_be(options, message):
         synth(**options)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true", "64-true"])
 def test_a_run_trains_on_what_the_device_makes(tiny_config, tmp_path, precision):
     changes = {
-        f"{OPTIONS}.aug_on": "device",
         f"{OPTIONS}.length_of_dataset": 64,
         "trainer.max_epochs": 1,
         "trainer.precision": precision,
         "callbacks": [],
     }
     losses = {}
-    for ratio in (0.0, 1.0):
+    for place, ratio in (("device", 0.0), ("cpu", 0.0), ("device", 1.0)):
         reports = []
-        config = tiny_config.with_values({**changes, f"{OPTIONS}.aug_ratio": ratio})
-        run_training(config, tmp_path / str(ratio), reports.append, cpus=1)
-        losses[ratio] = reports[0].metrics["loss"]
+        way = {f"{OPTIONS}.aug_on": place, f"{OPTIONS}.aug_ratio": ratio}
+        run_training(
+            tiny_config.with_values({**changes, **way}), tmp_path / f"{place}{ratio}", reports.append, cpus=1
+        )
+        losses[place, ratio] = reports[0].metrics["loss"]
     assert all(np.isfinite(loss) for loss in losses.values())
-    assert losses[0.0] != losses[1.0]
+    assert losses["device", 0.0] == pytest.approx(losses["cpu", 0.0], rel=1e-5)
+    assert losses["device", 0.0] != losses["device", 1.0]
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU on this machine")
-def test_a_gpu_gives_what_a_cpu_gives(documents):
-    """Where no noise is drawn for pixels."""
-    augmentation, clean = AUGMENTATIONS["ImageNetAug"](SIZE, 1.0, 0), batch_of(documents)
-    there = augment_batch(augmentation, clean.cuda(), [4]).cpu()
-    torch.testing.assert_close(there, augment_batch(augmentation, clean, [4]), rtol=0, atol=1e-3)
-    for name in ("DefaultImageAug", "CaptureAug"):
-        augmentation = AUGMENTATIONS[name](SIZE, 1.0, 0)
-        found = [
-            traits(augment_batch(augmentation, part, [4]).cpu(), clean) for part in (clean, clean.cuda())
-        ]
-        torch.testing.assert_close(*found, rtol=0.1, atol=0.01)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_gpu_gives_what_a_cpu_gives(name, documents):
+    """To the pixel where none has noise of its own; and the host never waits."""
+    augmentation, clean = AUGMENTATIONS[name](SIZE, 1.0, 0), batch_of(documents)
+    there, here = clean.cuda(), augment_batch(augmentation, clean, [4])
+    augment_batch(augmentation, there, [4])
+    torch.use_deterministic_algorithms(True)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        seen = augment_batch(augmentation, there, [4])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        torch.use_deterministic_algorithms(False)
+    assert distances(traits(seen.cpu(), clean), traits(here, clean)).max() < 4
+    if name == "ImageNetAug":
+        torch.testing.assert_close(seen.cpu(), here, rtol=0, atol=1e-3)

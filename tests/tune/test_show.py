@@ -1,10 +1,12 @@
 """What a running study shows: lines, JSON, and the live view on an emulated terminal."""
 
+import contextlib
 import io
 import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -222,6 +224,26 @@ def test_what_ctrl_c_says_while_a_picture_is_drawn_comes_after_it(watched, termi
         assert len(lines) == 13
 
 
+def test_a_print_that_nobody_reads_can_be_interrupted():
+    """The first Ctrl-C waits for the print; it may never end."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    while True:
+        try:
+            os.write(write, b"x" * 65536)
+        except BlockingIOError:
+            break
+    os.set_blocking(write, True)
+    console = Console(file=os.fdopen(write, "w"), highlight=False, markup=False, soft_wrap=True)
+    for seconds in (0.2, 0.6):
+        threading.Timer(seconds, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        cli.tell(console, "words\n" * 5000)
+    os.close(read)
+    with contextlib.suppress(BrokenPipeError):
+        console.file.close()
+
+
 @pytest.mark.parametrize("kind", [Lines, LiveView])
 def test_what_the_second_ctrl_c_cuts_short_is_said_once(watched, terminal, study, monkeypatch, kind):
     """It comes when the words can be read, and before rich has forgotten them."""
@@ -229,15 +251,16 @@ def test_what_the_second_ctrl_c_cuts_short_is_said_once(watched, terminal, study
     show = kind(console)
     halt, flush = Halt(study, tell=show.tell), console.file.flush
 
+    again = [signal.SIGINT]
+
     def interrupted():
         flush()
-        if halt.is_interrupt:
-            os.kill(os.getpid(), signal.SIGINT)
+        if halt.is_interrupt and again:
+            os.kill(os.getpid(), again.pop())
 
     monkeypatch.setattr(console.file, "flush", interrupted)
     with pytest.raises(KeyboardInterrupt), two_interrupts(halt), show.running():
         os.kill(os.getpid(), signal.SIGINT)
-    halt.is_interrupt = False
     console.print("the end")
     words = " ".join(shown()).split()
     assert words[0] == "interrupted"
