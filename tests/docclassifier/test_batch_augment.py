@@ -41,20 +41,15 @@ def batch_of(images):
 
 
 def traits(images, clean):
-    """What an augmentation does to each image, in numbers: `[N, 8]`."""
+    """What an augmentation does to each image, in numbers: `[N, 10]`."""
     change = images - clean
     roughness, before = ((part[..., 1:] - part[..., :-1]).abs().mean((1, 2, 3)) for part in (images, clean))
     colourful, dull = ((part.amax(1) - part.amin(1)).mean((1, 2)) for part in (images, clean))
     contrast, flat = (part.std((2, 3)).mean(1) for part in (images, clean))
     tint = change.mean((2, 3))
-    numbers = [
-        change.abs().mean((1, 2, 3)),
-        roughness - before,
-        contrast - flat,
-        colourful - dull,
-        tint.std(1),
-    ]
-    return torch.cat([torch.stack(numbers, 1), tint], 1)
+    sizes = torch.stack([change.abs().mean((1, 2, 3)), roughness - before, tint.std(1)], 1)
+    either = torch.stack([contrast - flat, colourful - dull], 1)
+    return torch.cat([sizes, either, either.abs(), tint], 1)
 
 
 def distances(ours, theirs):
@@ -73,6 +68,25 @@ def test_each_step_does_what_albumentations_does(name, documents):
     # kornia rounds a JPEG's coefficients smoothly, which takes a twentieth of its effect.
     limit = 8 if name.endswith("ImageCompression") else 4
     assert distances(traits(ours, clean), traits(theirs, clean)).max() < limit
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [("brightness", 0.6), ("contrast", 1.3), ("saturation", 0.4), ("hue", 0.2)]
+)
+def test_one_colour_at_a_time(documents, part, value):
+    neutral = {"brightness": (1, 1), "contrast": (1, 1), "saturation": (1, 1), "hue": (0, 0)}
+    jitter = A.Compose([A.ColorJitter(**{**neutral, part: (value, value)}, p=1.0)], p=1.0)
+    clean = batch_of(documents[:32])
+    theirs = batch_of(np.stack([augmented(jitter, image, [0]) for image in documents[:32]]))
+    assert (theirs - clean).abs().mean() > 0.015
+    assert (augment_batch(jitter, clean, [0]) - theirs).abs().mean() < 0.005
+
+
+def test_a_jpeg_is_coded_as_albumentations_does(documents):
+    """Of one quality, image by image: with red taken for blue, as OpenCV does that is handed RGB."""
+    jpeg, few = A.Compose([A.ImageCompression(quality_range=(50, 50), p=1.0)], p=1.0), documents[:32]
+    theirs = batch_of(np.stack([augmented(jpeg, image, [0]) for image in few]))
+    assert (augment_batch(jpeg, batch_of(few), [0]) - theirs).abs().mean() < 0.01
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
