@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 # Name of the results -> the command, but for the file that its figures go to.
 COMMANDS = {
     "start": "start.py",
-    "study": "study.py --trials 24 60 --repetitions 3 --repetitions-slow 1",
+    "study": "study.py --trials 24 60 --repetitions 3 --repetitions-slow 1 --trials-slow 24",
     "step": "step.py demo",
     "data": "data.py",
     "metric": "metric.py",

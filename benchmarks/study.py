@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2, help="that this machine gives: its CPUs")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--repetitions-slow", type=int, help=f"of {', '.join(SLOW)}; as many by default")
+    parser.add_argument("--trials-slow", type=int, nargs="+", help="jobs that those run; all by default")
     names = ["ours", *PEERS]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument(
@@ -171,6 +172,7 @@ def main() -> None:
             job = replace(job, trials=ours.draw(job, trials))
             due = [
                 name for name in names if name in arguments.only
+                and (name not in SLOW or trials in (arguments.trials_slow or arguments.trials))
                 and repetition < (slow if name in SLOW else arguments.repetitions)
             ]  # fmt: skip
             for row in turn(due, job, peers):
