@@ -33,19 +33,19 @@ class Command:
         os.sched_setaffinity(self.process.pid, sorted(os.sched_getaffinity(0))[:2])
         self.output = ""
 
-    def read_until(self, text):
-        """Reads lines up to the first that holds `text`."""
+    def read_until(self, pattern):
+        """Reads lines up to the first that has the pattern."""
         for line in self.process.stdout:
             self.output += line
-            if text in line:
+            if re.search(pattern, line):
                 return
-        pytest.fail(f"{text!r} was never printed:\n{self.output}")
+        pytest.fail(f"{pattern} was never printed:\n{self.output}")
 
     def interrupt(self):
         """Ctrl-C: the terminal sends it to the whole group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def end(self, timeout=300):
+    def end(self, timeout=500):
         """(exit code, everything that was printed)."""
         rest, _ = self.process.communicate(timeout=timeout)
         self.output += rest

@@ -42,6 +42,9 @@ TINY = {
 }
 
 
+STUDIES: list[Command] = []  # that the running test has started
+
+
 @dataclass(frozen=True)
 class Run:
     """A trained run: its folder, its best checkpoint and what it reported."""
@@ -101,19 +104,26 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def tune(session_cache: Path) -> Iterator[Callable[..., Command]]:
-    """Starts studies, and leaves none of them behind."""
-    started = []
+def tune(session_cache: Path) -> Callable[..., Command]:
+    """Starts studies; `no_study_is_left` ends those that a test has not."""
 
     def start(*arguments: object, folder: Path, kind: type = Command) -> Command:
         study = kind(arguments, folder)
-        started.append(study)
+        STUDIES.append(study)
         return study
 
-    yield start
-    for study in started:
+    return start
+
+
+@pytest.fixture(autouse=True)
+def no_study_is_left() -> Iterator[None]:
+    """One of a test that failed would take the next one's cores."""
+    yield
+    for study in STUDIES:
         if study.process.poll() is None:
             os.killpg(study.process.pid, signal.SIGKILL)
+            study.process.wait()
+    STUDIES.clear()
 
 
 @pytest.fixture

@@ -71,13 +71,13 @@ class Draw:
         return self.send(self.uniform_here(limits, *shape))
 
     def uniform_here(self, limits: Sequence[float], *shape: int) -> Tensor:
-        """Of `shape`, on the host: where kornia looks at the values, it would wait for the device."""
+        """Of `shape`, on the host: what is looked at on the way to the device would make it wait."""
         low, high = limits
         return low + (high - low) * torch.rand(shape, generator=self.host)
 
     def normal(self, *shape: int) -> Tensor:
-        """Of `shape`, on the device."""
-        return self.send(torch.randn(shape, generator=self.host))
+        """Of `shape`, on the host."""
+        return torch.randn(shape, generator=self.host)
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """In [low, high], of `shape`, on the host."""
@@ -145,7 +145,9 @@ def _strength(values: Tensor) -> Tensor:
 
 
 def _warped(images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
-    """By matrices `[N, 3, 3]` from pixels to pixels; each image draws its border as in `BorderValueMixin`."""
+    """By matrices `[N, 3, 3]` from pixels to pixels, on the host; each image draws its border as in
+    `BorderValueMixin`."""
+    matrices = draw.send(matrices)
     modes = torch.tensor(BORDERS)[draw.integers(0, len(BORDERS) - 1, len(images))]
     colours = draw.send(draw.integers(0, 255, len(images), 3) / 255)[..., None, None]
     warped = images
@@ -171,16 +173,16 @@ def _scaling(x: Tensor, y: Tensor) -> Tensor:
 
 def _shifting(x: Tensor, y: Tensor) -> Tensor:
     """Matrices `[N, 3, 3]` that shift by x and y, each `[N]`."""
-    matrices = torch.eye(3, device=x.device).repeat(len(x), 1, 1)
+    matrices = torch.eye(3).repeat(len(x), 1, 1)
     matrices[:, 0, 2], matrices[:, 1, 2] = x, y
     return matrices
 
 
 def _perspective(step: A.Perspective, images: Tensor, draw: Draw) -> Tensor:
     count, (height, width) = len(images), images.shape[-2:]
-    size = draw.send(torch.tensor([width, height]))
-    inwards = draw.normal(count, 4, 2) * draw.uniform(step.scale, count)[:, None, None]
-    ends = draw.send(torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    size = torch.tensor([width, height])
+    inwards = draw.normal(count, 4, 2) * draw.uniform_here(step.scale, count)[:, None, None]
+    ends = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     corners = (ends - inwards.abs().remainder(0.32) * (2 * ends - 1)).abs() * size
     matrices = kg.get_perspective_transform(corners, (ends * size).expand(count, 4, 2))
     # albumentations enlarges once more, by as much as the longer edge of two is shorter than the image's.
@@ -191,13 +193,13 @@ def _perspective(step: A.Perspective, images: Tensor, draw: Draw) -> Tensor:
 
 def _affine(step: A.Affine, images: Tensor, draw: Draw) -> Tensor:
     count, (height, width) = len(images), images.shape[-2:]
-    x, y = (draw.uniform(step.scale[axis], count) for axis in "xy")
-    angles = torch.deg2rad(draw.uniform(step.rotate, count))
+    x, y = (draw.uniform_here(step.scale[axis], count) for axis in "xy")
+    angles = torch.deg2rad(draw.uniform_here(step.rotate, count))
     # Counterclockwise, in coordinates whose y points down.
-    turns = torch.eye(3, device=images.device).repeat(count, 1, 1)
+    turns = torch.eye(3).repeat(count, 1, 1)
     turns[:, 0, 0] = turns[:, 1, 1] = angles.cos()
     turns[:, 0, 1], turns[:, 1, 0] = angles.sin(), -angles.sin()
-    moves = [draw.uniform(step.translate_percent[axis], count) for axis in "xy"]
+    moves = [draw.uniform_here(step.translate_percent[axis], count) for axis in "xy"]
     across, down = (moves[0] * width).trunc(), (moves[1] * height).trunc()
     centre = torch.full_like(x, width / 2 - 0.5), torch.full_like(y, height / 2 - 0.5)
     back = _shifting(centre[0] + across, centre[1] + down)
@@ -207,14 +209,14 @@ def _affine(step: A.Affine, images: Tensor, draw: Draw) -> Tensor:
 
 def _crop(step: A.RandomResizedCrop, images: Tensor, draw: Draw) -> Tensor:
     count, (height, width) = len(images), images.shape[-2:]
-    areas = draw.uniform(step.scale, count, _TRIES) * height * width
-    ratios = draw.uniform([math.log(ratio) for ratio in step.ratio], count, _TRIES).exp()
+    areas = draw.uniform_here(step.scale, count, _TRIES) * height * width
+    ratios = draw.uniform_here([math.log(ratio) for ratio in step.ratio], count, _TRIES).exp()
     widths, heights = (areas * ratios).sqrt().round(), (areas / ratios).sqrt().round()
     fits = (widths <= width) & (heights <= height)
     first = fits.to(torch.uint8).argmax(1, keepdim=True)
     across, down = widths.gather(1, first)[:, 0], heights.gather(1, first)[:, 0]
-    left = (draw.uniform((0, 1), count) * (width - across + 1)).floor()
-    top = (draw.uniform((0, 1), count) * (height - down + 1)).floor()
+    left = (draw.uniform_here((0, 1), count) * (width - across + 1)).floor()
+    top = (draw.uniform_here((0, 1), count) * (height - down + 1)).floor()
     # Where none fits: the middle, as wide and as high as the ratios allow.
     most = min(width, round(height * step.ratio[1])), min(height, round(width / step.ratio[0]))
     middle = *most, (width - most[0]) // 2, (height - most[1]) // 2
@@ -225,7 +227,8 @@ def _crop(step: A.RandomResizedCrop, images: Tensor, draw: Draw) -> Tensor:
     # The crop's outermost pixels are cut in half by its edge, as the image's are.
     half = torch.full_like(left, 0.5)
     scale = _scaling(width / across, height / down)
-    return _warp(images, _shifting(-half, -half) @ scale @ _shifting(half - left, half - top))
+    matrices = _shifting(-half, -half) @ scale @ _shifting(half - left, half - top)
+    return _warp(images, draw.send(matrices))
 
 
 def _gaussian_blur(step: A.GaussianBlur, images: Tensor, draw: Draw) -> Tensor:

@@ -15,7 +15,7 @@ from otter_ray.tune.folder import StudyFolder, open_study
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 SMALL = {"object_store_memory": 10**8}
-LONGER = {"dataset.train_options.options.length_of_dataset": 1024, "trainer.max_epochs": 4}
+LONGER = {"dataset.train_options.options.length_of_dataset": 1024, "trainer.max_epochs": 8}
 SPACE = {
     "parameters": {"optimizer.options.lr": {"type": "float", "low": 1e-3, "high": 1e-2, "log": True}},
     "study": {"num_trials": 2, "scheduler": {"name": "none"}},

@@ -93,7 +93,7 @@ def small(config: dict[str, Any], when: str, options: str) -> None:
     config[when] = [line.replace("ray start ", start) for line in config[when]]
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline

@@ -25,7 +25,10 @@ class Provider(NodeProvider):  # type: ignore[misc]
         with FileLock(f"{self.file}.lock"):
             nodes = json.loads(self.file.read_text()) if self.file.exists() else {}
             yield nodes
-            self.file.write_text(json.dumps(nodes))
+            # Whoever reads it without the lock reads a whole one.
+            partial = self.file.with_suffix(".partial")
+            partial.write_text(json.dumps(nodes))
+            partial.replace(self.file)
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         with self.nodes() as nodes:

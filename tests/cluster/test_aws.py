@@ -8,7 +8,7 @@ import pytest
 from hosts import CHECKOUT
 from joined import joined, shipped, small, wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 WORKERS = ["spot1", "spot2"]
 # What Ray knows of AWS and not of others.
 DEFAULTS = {
@@ -57,12 +57,12 @@ def test_from_nothing_and_back(cluster, tiny_sets):
     head = cluster.hosts.addresses["head"]
     assert cluster.living() == {head}
     runs = cluster.shared / "runs"
-    study = ["demo", "--address", "auto", "--runs", runs, "--name", "up", "--trials", 4, *tiny_sets]
+    study = ["demo", "--address", "auto", "--runs", runs, "--name", "up", "--trials", 12, *tiny_sets]
     _, output = cluster(
         "ray", "exec", cluster.file, shlex.join(map(str, ["python", "-m", "otter_ray.tune", *study]))
     )
     # The plan knew what would come.
-    assert "4 trials on 4 slots of 1 CPU" in output
+    assert "12 trials on 4 slots of 1 CPU" in output
     assert "autoscaler may add" in output
     assert {row["host"] for row in pq.read_table(runs / "demo/up/trials.parquet").to_pylist()} == set(WORKERS)
     assert list(runs.glob("demo/up/*.onnx"))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from joined import DASHBOARD, joined, shipped, small, wait_for
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 WORKERS = ["worker1", "worker2"]
 
 
@@ -65,12 +65,18 @@ def test_nobody_comes_in_without_the_token(cluster, dashboard):
 
 def test_a_study_outlives_one_of_its_machines(cluster, dashboard, tiny_sets):
     runs = cluster.shared / "runs"
-    study = ["demo", "--runs", runs, "--name", "far", "--trials", 8, *tiny_sets]
+    longer = ["--set", "dataset.train_options.options.length_of_dataset=1024"]
+    study = ["demo", "--runs", runs, "--name", "far", "--trials", 8, *tiny_sets, *longer]
     project = Path.home() / "project"
     submit = ["ray", "job", "submit", "--address", DASHBOARD, "--working-dir", project, "--"]
     process = cluster.start(*submit, "python", "-m", "otter_ray.tune", *study)
-    # Trials that have begun: the checkpoints of one that ended are deleted.
-    wait_for(lambda: len(list(runs.glob("demo/far/trials/*/config.yaml"))) >= 4 or process.poll(), 240)
+    journal = runs / "demo/far/study.journal"
+
+    def has_ended_on_worker2():
+        return journal.exists() and '"host":"worker2"' in journal.read_text()
+
+    # The next one there has begun, or is about to.
+    wait_for(lambda: process.poll() is not None or has_ended_on_worker2(), 240)
     cluster.hosts.kill("worker2")
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output

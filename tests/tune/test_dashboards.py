@@ -42,7 +42,9 @@ def rows_of(folder):
 def tensorboard(searched):
     """The address of TensorBoard on the study's folder, and its runs once it has read them."""
     board = program.TensorBoard()
-    board.configure(argv=["", "--logdir", str(searched[0]), "--port", "0", "--load_fast", "false"])
+    argv = ["", "--logdir", str(searched[0]), "--port", "0", "--load_fast", "false"]
+    # All is read before anything is answered.
+    board.configure(argv=[*argv, "--reload_task", "blocking", "--reload_interval", "0"])
     url = board.launch()
     return url, wait_for(lambda: ask(f"{url}data/runs"))
 

@@ -36,19 +36,25 @@ def cluster():
     nodes.shutdown()
 
 
-def sleeper(log):
-    """A trainable of two epochs that writes down when it ran."""
+def sleeper(folder):
+    """A trainable of two epochs that writes down when it ran; trials wait where the nodes are to change."""
 
     def sleep(assignment):
+        import os
         import time
 
         from ray import tune
 
-        start = time.time()
+        number, start = assignment["number"], time.time()
+        open(f"{folder}/{number}.begun", "w").close()
+        for first, file in ((2, "joined"), (14, "left")):
+            while number >= first and not os.path.exists(f"{folder}/{file}"):
+                assert time.time() < start + 200, file
+                time.sleep(0.1)
         for epoch in (1, 2):
-            time.sleep(1.2)
+            time.sleep(0.4)
             tune.report({"epoch": epoch, "valid_fpr@4": 0.5, "metrics/valid_fpr@4": 0.5})
-        with open(log, "a") as file:
+        with open(f"{folder}/log", "a") as file:
             file.write(f"{start} {time.time()}\n")
 
     return sleep
@@ -81,22 +87,26 @@ def test_trials_follow_the_nodes(cluster, study, demo, tmp_path):
     plan = plan_for(config, space, [member.node for member in living()], [])
     assert (plan.slots, plan.trials) == (1, 24)
     run = threading.Thread(
-        target=run_trainable, args=(sleeper(log), search, plan, Lines(Console(file=io.StringIO())))
+        target=run_trainable,
+        args=(sleeper(str(tmp_path)), search, plan, Lines(Console(file=io.StringIO()))),
+        daemon=True,
     )
     run.start()
-    wait_for(lambda: ended() >= 2)
+    wait_for(lambda: ended() >= 2, 120)
     # Asked for are those that fit, not all that Tune would let wait.
     assert len(study.trials) <= ended() + 2
     marks["joins"] = time.time()
     second = cluster.add_node(**SMALL)
     told = 'ray_otter_ray_trials{.*state="running".*study="demo/live".*} 2.0'
-    wait_for(lambda: re.search(told, metrics()))
+    wait_for(lambda: re.search(told, metrics()), 120)
     assert re.search(r'ray_otter_ray_best_value{.*study="demo/live".*} 0.5', metrics())
-    wait_for(lambda: ended() >= 14)
+    (tmp_path / "joined").touch()
+    wait_for(lambda: all((tmp_path / f"{number}.begun").exists() for number in (14, 15)), 120)
     marks["leaves"] = time.time()
     cluster.remove_node(second)
-    wait_for(lambda: sum(member.node == Node(1) for member in living()) == 1)
+    wait_for(lambda: sum(member.node == Node(1) for member in living()) == 1, 120)
     marks["left"] = time.time()
+    (tmp_path / "left").touch()
     run.join(timeout=120)
     assert not run.is_alive()
     assert most_at_once(log, 0, marks["joins"]) == 1

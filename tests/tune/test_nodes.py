@@ -46,12 +46,13 @@ def within_an_epoch(checkpoint):
 def test_a_trial_goes_on_elsewhere_when_its_node_is_taken_away(cluster, tune, tiny_sets, tmp_path, storage):
     """Also where a trial's folder is its node's own, and what it goes on from is fetched."""
     first = cluster.add_node(num_cpus=1, object_store_memory=10**8)
-    longer = ["trainer.max_epochs=4", "dataset.train_options.options.length_of_dataset=8192"]
+    # The notice comes up to 5 s after the drain, and is to fall into an epoch.
+    longer = ["trainer.max_epochs=2", "dataset.train_options.options.length_of_dataset=16384"]
     sets = [*tiny_sets, *(part for text in longer for part in ("--set", text))]
     kept = ["--storage", tmp_path / storage] if storage else []
     arguments = ["--trials", 1, "--name", "n", "--address", cluster.address, *kept]
     command = tune("demo", *sets, *arguments, folder=tmp_path)
-    command.read_until("epoch 1/4")
+    command.read_until("epoch 1/2")
     trial_folder = tmp_path / (storage or "runs") / "demo/n/trials/0000"
     last = trial_folder / "checkpoints/last.ckpt"
     assert not within_an_epoch(last)
@@ -64,8 +65,8 @@ def test_a_trial_goes_on_elsewhere_when_its_node_is_taken_away(cluster, tune, ti
     study = open_study(StudyFolder(tmp_path / "runs/demo/n"), load_space("demo").study)
     [row] = read_rows(study)
     assert row.state == "complete"
-    assert [entry["epoch"] for entry in row.metrics] == [1, 2, 3, 4]
-    assert output.count("epoch 1/4") == 1
+    assert [entry["epoch"] for entry in row.metrics] == [1, 2]
+    assert output.count("epoch 1/2") == 1
     log = (trial_folder / "log.txt").read_text()
     assert "before the epoch ended" in log  # Lightning's words for a checkpoint within an epoch
 

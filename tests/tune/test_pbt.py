@@ -194,7 +194,7 @@ def trained(tune, tiny_sets, tmp_path_factory, request):
     sets = [*tiny_sets, "--set", "trainer.max_epochs=3"]
     is_stored = request.param == "in a storage"
     storage = ["--storage", root / "kept"] if is_stored else []
-    arguments = [*sets, "--space", root / "pbt.yaml", "--trials", 4, "--name", "tiny", *storage]
+    arguments = [*sets, "--space", root / "pbt.yaml", "--trials", 8, "--name", "tiny", *storage]
     code, output = tune("demo", *arguments, folder=root).end()
     assert code == 0, output
     folder = StudyFolder(root / "runs/demo/tiny")

@@ -161,6 +161,7 @@ def terminal():
 def test_the_live_view_is_drawn_in_its_place_below_what_is_printed(watched, terminal, monkeypatch):
     monkeypatch.setattr("otter_ray.tune.show.EVERY", 0)
     monkeypatch.setattr("otter_ray.tune.show.SHARE", 1e9)
+    monkeypatch.setattr(LiveView, "seconds", 0)
     console, shown = terminal
     monkeypatch.setattr(sys, "stderr", console.file)
     show = LiveView(console)

@@ -12,10 +12,10 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from commands import OnTerminal, Process, wait_for
+from commands import OnTerminal, descendants, wait_for
 from optuna.trial import TrialState
 
-from otter_ray.config import load_config, load_space
+from otter_ray.config import find_space, load_config, load_space
 from otter_ray.docclassifier.drawing import draw_document
 from otter_ray.report.rows import rank, read_rows
 from otter_ray.train.run import run_training
@@ -242,11 +242,16 @@ def test_trials_that_break_are_marked_and_the_search_goes_on(tune, tiny_sets, re
 
 
 def test_ctrl_c_ends_cleanly_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
-    arguments = [*tiny_sets, "--trials", 6, "--name", "stopped"]
+    space = yaml.safe_load(find_space("demo").read_text())
+    space["study"]["scheduler"] = {"name": "none"}  # no trial ends with the epoch that it finishes
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    longer = ["--set", "trainer.max_epochs=4", "--space", tmp_path / "space.yaml"]
+    arguments = [*tiny_sets, *longer, "--trials", 6, "--name", "stopped"]
     command = tune("demo", *arguments, folder=tmp_path)
-    command.read_until("2/6 done")
+    command.read_until(r"[2-4]/6 done  trial +\S+  epoch 1/4 ")
     # Between two trials a slot has Ray's own name.
-    wait_for(lambda: any(re.match(r"ray::demo/000\d lr=\S+ ", process.title) for process in Process.all()))
+    title = re.compile(r"ray::demo/000\d lr=\S+ ")
+    wait_for(lambda: any(title.match(process.title) for process in descendants(command.process.pid)))
     command.interrupt()
     code, output = command.end()
     assert code == 130, output
@@ -275,7 +280,9 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tune, tiny_sets, reopened, tmp_p
 
 def test_ctrl_c_twice_ends_at_once_and_resume_goes_on(tune, tiny_sets, reopened, tmp_path):
     """The first command is on a terminal, the second one tells programs."""
-    arguments = [*tiny_sets, "--trials", 3, "--name", "stopped"]
+    # Trials that are drawn while they train, however long a picture takes.
+    longer = ["--set", "dataset.train_options.options.length_of_dataset=1024"]
+    arguments = [*tiny_sets, *longer, "--trials", 3, "--name", "stopped"]
     command = tune("demo", *arguments, folder=tmp_path, kind=OnTerminal)
     # The last line of the view: what stands above has been drawn by then.
     view = command.read_until(r"^ +[01]  +[01]/2")
