@@ -142,7 +142,7 @@ def test_a_trainers_precision_changes_nothing(name, documents, monkeypatch):
 
 def test_of_a_wide_image_the_middle_is_cropped():
     """No crop fits: albumentations takes what is nearest to the ratios."""
-    wide = drawn_images(8, 0, (32, 96)).images
+    wide = np.array(drawn_images(8, 0, (32, 96)).images)
     crop = A.Compose([A.RandomResizedCrop(size=(32, 96), scale=(0.8, 1.0), p=1.0)], p=1.0)
     theirs = batch_of(np.stack([augmented(crop, image, [row]) for row, image in enumerate(wide)]))
     # Beyond the crop's edge they repeat its last pixel.

@@ -250,7 +250,7 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tune, tiny_sets, reopened, tmp_p
     command = tune("demo", *arguments, folder=tmp_path)
     command.read_until(r"[2-4]/6 done  trial +\S+  epoch 1/4 ")
     # Between two trials a slot has Ray's own name.
-    title = re.compile(r"ray::demo/000\d lr=\S+ ")
+    title = re.compile(r"ray::demo/000\d \w+=\S+ ")
     wait_for(lambda: any(title.match(process.title) for process in descendants(command.process.pid)))
     command.interrupt()
     code, output = command.end()
