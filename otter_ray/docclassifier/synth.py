@@ -137,7 +137,8 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         if self._on_device:
             from otter_ray.docclassifier.batch_augment import augment_batch
 
-            [planes] = augment_batch(self._augmentation, _in_unit_range(_planes(image)[None]), seed)
+            clean = torch.as_tensor(picture(image, return_tensor=True))
+            [planes] = augment_batch(self._augmentation, clean[None], seed)
             return np.asarray((planes * 255).round().byte().permute(1, 2, 0))
         from otter_ray.docclassifier.augment import augmented
 
@@ -154,7 +155,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         from otter_ray.docclassifier.batch_augment import augment_batch
 
         images, labels = batch
-        clean = _in_unit_range(images)
+        clean = images.float() / 255
         seed = [self._seed, 2, self.epoch, number, rank()]
         seen = augment_batch(self._augmentation, clean, seed)
         return [seen, labels, clean] if self._use_clip else [seen, labels]
@@ -167,7 +168,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
             raise IndexError(index)
         label = self.label(index)
         if self._on_device:
-            return _planes(self.clean(label)), label
+            return torch.from_numpy(np.ascontiguousarray(self.clean(label).transpose(2, 0, 1))), label
         image = picture(self.sample(label, index), self._return_tensor)
         if not self._use_clip:
             return image, label
@@ -232,15 +233,6 @@ def _extra_roots(use_imagenet: bool, imagenet_root: str | None, indoor_root: str
         )
     roots = {key: imagenet_root if use_imagenet else None, option_key("indoor_root", "train"): indoor_root}
     return {key: root for key, root in roots.items() if root is not None}
-
-
-def _planes(image: NDArray[np.uint8]) -> Tensor:
-    """Of an image [h, w, 3]: uint8 [3, h, w]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def _in_unit_range(images: Tensor) -> Tensor:
-    return images.float() / 255
 
 
 def _check_place(aug_on: str, return_tensor: bool) -> None:
