@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from io import BytesIO
 from typing import Any
 
 import albumentations as A
@@ -23,6 +25,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from kornia.color.sepia import sepia_from_rgb
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from otter_ray.docclassifier.augment import SensorNoise
@@ -32,8 +36,11 @@ from otter_ray.train.augment import BORDERS
 
 _DIAGONAL = [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]
 _NEXT = [[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+# Of red, green and blue (JFIF). albumentations hands RGB to OpenCV, which takes it for BGR.
+_TO_YCC = torch.tensor(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+).flip(1)
 _TRIES = 10  # of albumentations, for a crop that fits
-_PADDING = {cv2.BORDER_CONSTANT: "zeros", cv2.BORDER_REPLICATE: "border", cv2.BORDER_REFLECT: "reflection"}
 
 
 def augment_batch(augmentation: A.Compose, images: Tensor, seed: Sequence[int]) -> Tensor:
@@ -47,7 +54,7 @@ def augment_batch(augmentation: A.Compose, images: Tensor, seed: Sequence[int]) 
     torch.set_default_dtype(torch.float32)
     try:
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():
-            return _maybe(images, augmentation, Draw(seed, images.device))
+            return _maybe(images.clone(), augmentation, Draw(seed, images.device))
     finally:
         torch.set_default_dtype(default)
 
@@ -126,13 +133,13 @@ def _applied(images: Tensor, step: A.BasicTransform | A.BaseCompose, draw: Draw)
 
 
 def _changed(images: Tensor, rows: Tensor, change: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    """The images with some of them changed, whose numbers the host knows."""
+    """The images with some of them changed, in place, whose numbers the host knows."""
     if len(rows) == 0:
         return images
     if len(rows) == len(images):
         return change(images, *arguments)
     rows = rows.to(images.device, non_blocking=True)
-    return images.index_copy(0, rows, change(images[rows], *arguments))
+    return images.index_copy_(0, rows, change(images[rows], *arguments))
 
 
 def _rows(chosen: Tensor) -> Tensor:
@@ -147,23 +154,38 @@ def _strength(values: Tensor) -> Tensor:
 def _warped(images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
     """By matrices `[N, 3, 3]` from pixels to pixels, on the host; each image draws its border as in
     `BorderValueMixin`."""
-    matrices = draw.send(matrices)
     modes = torch.tensor(BORDERS)[draw.integers(0, len(BORDERS) - 1, len(images))]
-    colours = draw.send(draw.integers(0, 255, len(images), 3) / 255)[..., None, None]
-    warped = images
-    for mode, padding in _PADDING.items():
-        rows = draw.send(_rows(modes == mode))
-        if len(rows):
-            # What is outside becomes 0, which is the colour.
-            shift = colours[rows] if mode == cv2.BORDER_CONSTANT else 0
-            some = _warp(images[rows] - shift, matrices[rows], padding) + shift
-            warped = warped.index_copy(0, rows, some)
-    return warped
+    colours = draw.integers(0, 255, len(images), 3) / 255 * (modes == cv2.BORDER_CONSTANT)[:, None]
+    modes, shift = draw.send(_strength(modes)), draw.send(colours)[..., None, None]
+    places = _places(matrices, images, draw)
+    # A wave that goes up from -1 to 1 and down again: a mirror at either edge.
+    mirrored = 1 - ((places + 1).remainder(4) - 2).abs()
+    places = places.where(modes != cv2.BORDER_REPLICATE, places.clamp(-1, 1))
+    places = places.where(modes != cv2.BORDER_REFLECT, mirrored)
+    # What is outside becomes 0, which is the colour.
+    return F.grid_sample(images - shift, places, align_corners=True) + shift
 
 
-def _warp(images: Tensor, matrices: Tensor, padding: str = "border") -> Tensor:
+def _places(matrices: Tensor, images: Tensor, draw: Draw) -> Tensor:
+    """Where an image after matrices `[N, 3, 3]` from pixels to pixels, on the host, is read: `[N, H, W, 2]`,
+    x and y, the centres of the outermost pixels being -1 and 1.
+
+    As kornia's `warp_perspective`, which inverts on the device and launches five times as many kernels.
+    """
     height, width = images.shape[-2:]
-    return kg.warp_perspective(images, matrices, (height, width), padding_mode=padding)
+    unit = _shifting(torch.tensor([-1.0]), torch.tensor([-1.0])) @ _scaling(
+        torch.tensor([2 / (width - 1)]), torch.tensor([2 / (height - 1)])
+    )
+    x, y, one = draw.send(unit @ torch.linalg.inv(matrices)).unbind(2)
+    across = x[:, None] * torch.arange(width, device=images.device)[:, None]
+    down = y[:, None] * torch.arange(height, device=images.device)[:, None] + one[:, None]
+    read = down[:, :, None] + across[:, None]
+    return read[..., :2] / read[..., 2:]
+
+
+def _warp(images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
+    """By matrices `[N, 3, 3]` from pixels to pixels, on the host; beyond an edge lies its last pixel."""
+    return F.grid_sample(images, _places(matrices, images, draw), padding_mode="border", align_corners=True)
 
 
 def _scaling(x: Tensor, y: Tensor) -> Tensor:
@@ -228,7 +250,7 @@ def _crop(step: A.RandomResizedCrop, images: Tensor, draw: Draw) -> Tensor:
     half = torch.full_like(left, 0.5)
     scale = _scaling(width / across, height / down)
     matrices = _shifting(-half, -half) @ scale @ _shifting(half - left, half - top)
-    return _warp(images, draw.send(matrices))
+    return _warp(images, matrices, draw)
 
 
 def _gaussian_blur(step: A.GaussianBlur, images: Tensor, draw: Draw) -> Tensor:
@@ -268,10 +290,11 @@ def _median_blur(step: A.MedianBlur, images: Tensor, draw: Draw) -> Tensor:
 
 
 def _median(images: Tensor, size: int) -> Tensor:
-    """Of size x size pixels. kornia's, which is `torch.median`, is refused by deterministic algorithms."""
-    padded = F.pad(images, [size // 2] * 4, mode="replicate")
-    windows = F.unfold(padded, size).view(*images.shape[:2], size**2, -1)
-    return windows.sort(2).values[:, :, size**2 // 2].view_as(images)
+    """Of size x size pixels, in gray levels, of which a byte is sorted twice as fast. kornia's, which is
+    `torch.median`, is refused by deterministic algorithms."""
+    padded = F.pad((images * 255).round(), [size // 2] * 4, mode="replicate").byte()
+    windows = padded.unfold(2, size, 1).unfold(3, size, 1).flatten(4)
+    return windows.sort(4).values[..., size**2 // 2] / 255
 
 
 def _zoom_blur(step: A.ZoomBlur, images: Tensor, draw: Draw) -> Tensor:
@@ -279,12 +302,14 @@ def _zoom_blur(step: A.ZoomBlur, images: Tensor, draw: Draw) -> Tensor:
     steps = draw.uniform_here(step.step_factor, count)
     furthest = torch.maximum(1 + steps, draw.uniform_here(step.max_factor, count))
     zooms = ((furthest - 1) / steps).ceil()  # 1, 1 + step, ... below the furthest
-    total = 2 * images  # itself, and the zoom by 1
-    for number in range(1, int(zooms.max())):
-        factors = 1 + number * steps
-        x, y = (_zoom_along(side, factors) for side in (width, height))
-        matrices = draw.send(_scaling(x[0], y[0]) @ _shifting(x[1], y[1]))
-        total = total + _warp(images, matrices) * draw.send(_strength(number < zooms))
+    # All of them at once: the number of each, and the row of its image.
+    numbers = torch.arange(1, int(zooms.max()))
+    rows, places = (numbers < zooms[:, None]).nonzero().unbind(1)
+    factors = 1 + numbers[places] * steps[rows]
+    x, y = (_zoom_along(side, factors) for side in (width, height))
+    there = draw.send(rows)
+    zoomed = _warp(images[there], _scaling(x[0], y[0]) @ _shifting(x[1], y[1]), draw)
+    total = (2 * images).index_add_(0, there, zoomed)  # itself, and the zoom by 1
     return total / draw.send(_strength(zooms + 1))
 
 
@@ -308,25 +333,80 @@ def _defocus(step: A.Defocus, images: Tensor, draw: Draw) -> Tensor:
 
 
 def _jpeg(step: A.ImageCompression, images: Tensor, draw: Draw) -> Tensor:
-    qualities = draw.integers(*step.quality_range, len(images)).float()
-    # albumentations hands RGB to OpenCV, which takes it for BGR: red is coded as blue.
-    return ke.jpeg_codec_differentiable(images.flip(1), qualities).flip(1)
+    """What JPEG loses: chroma of half the size, and blocks of 8 x 8 in whole coefficients.
+
+    kornia's codec is made to be learned through: it rounds smoothly, and launches four times as many kernels.
+    """
+    height, width = images.shape[-2:]
+    qualities = draw.integers(*step.quality_range, len(images))
+    scales = torch.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)  # libjpeg's, in percent
+    tables = (_quantization() * scales.view(-1, 1, 1, 1) + 50).floor_divide(100).clamp(1, 255)
+    tables = draw.send(tables.float())
+    padded = F.pad(images, (0, -width % 16, 0, -height % 16), mode="replicate")
+    ycc = torch.einsum("cd,ndhw->nchw", draw.send(_TO_YCC), padded * 255)
+    luma = _coded(ycc[:, :1] - 128, tables[:, :1], draw) + 128
+    chroma = _coded(F.avg_pool2d(ycc[:, 1:], 2), tables[:, 1:], draw)
+    ycc = torch.cat([luma, F.interpolate(chroma, scale_factor=2, mode="bilinear")], 1)
+    return torch.einsum("cd,ndhw->nchw", draw.send(_TO_YCC.inverse()), ycc)[..., :height, :width] / 255
+
+
+def _coded(planes: Tensor, table: Tensor, draw: Draw) -> Tensor:
+    """Planes `[N, C, H, W]` whose blocks' cosine transforms are whole multiples of tables `[N, 1, 8, 8]`."""
+    cosines, steps = draw.send(_cosines()), table[:, :, None, :, None]
+    along = (torch.unflatten(planes, 3, (-1, 8)) @ cosines.T).flatten(3)
+    blocks = torch.unflatten(cosines @ torch.unflatten(along, 2, (-1, 8)), 4, (-1, 8))
+    blocks = (blocks / steps).round() * steps  # [N, C, H / 8, 8, W / 8, 8]
+    along = (cosines.T @ blocks.flatten(4)).flatten(2, 3)
+    return (torch.unflatten(along, 3, (-1, 8)) @ cosines).flatten(3)
+
+
+@lru_cache
+def _cosines() -> Tensor:
+    """The orthonormal cosine transform of 8 values (DCT-II), `[8, 8]`."""
+    turns = torch.arange(8)[:, None] * (2 * torch.arange(8) + 1)
+    cosines = (turns * math.pi / 16).cos() / 2
+    cosines[0] /= math.sqrt(2)
+    return cosines
+
+
+@lru_cache
+def _quantization() -> Tensor:
+    """libjpeg's tables of luma and chroma at quality 50, `[2, 8, 8]`: the standard's, read off a file."""
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=50)
+    file.seek(0)
+    tables = JpegImageFile(file).quantization
+    return torch.tensor([tables[number] for number in (0, 1)]).view(2, 8, 8)
 
 
 def _colour_jitter(step: A.ColorJitter, images: Tensor, draw: Draw) -> Tensor:
-    operations: list[tuple[Callable[[Tensor, Tensor], Tensor], Sequence[float], float]] = [
-        (ke.adjust_brightness_accumulative, step.brightness, 1.0),
-        (ke.adjust_contrast_with_mean_subtraction, step.contrast, 1.0),
-        (ke.adjust_saturation_with_gray_subtraction, step.saturation, 1.0),
-        (ke.adjust_hue, step.hue, 2 * math.pi),
-    ]
-    strengths = [unit * draw.uniform_here(limits, len(images)) for _, limits, unit in operations]
-    orders = draw.orders(len(images), len(operations))
+    """Each image in an order of its own: away from or towards black, its mean gray, or its own gray
+    (brightness, contrast, saturation), and a turn of its hue."""
+    count = len(images)
+    limits = (step.brightness, step.contrast, step.saturation, step.hue)
+    strengths = torch.stack([draw.uniform_here(each, count) for each in limits], 1)
+    orders = draw.orders(count, len(limits))
     for turn in orders.T:
-        for number, (operation, _, _) in enumerate(operations):
-            rows = _rows(turn == number)
-            images = _changed(images, rows, operation, draw.send(strengths[number][rows]))
+        _, contrast, saturation, hue = (_strength(turn == number) for number in range(len(limits)))
+        drawn = _strength(strengths.gather(1, turn[:, None]))
+        gray = kc.rgb_to_grayscale(images)
+        mean = gray.mean((2, 3), keepdim=True)
+        target = gray * draw.send(saturation) + mean * draw.send(contrast)
+        images = target.lerp(images, draw.send(drawn.where(~hue, 1.0))).clamp(0, 1)
+        rows = _rows(hue.flatten())
+        images = _changed(images, rows, _turned_hue, draw.send(drawn[rows]))
     return images
+
+
+def _turned_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """By `[N, 1, 1, 1]` full turns, in HSV. kornia's way there and back launches four times as much."""
+    value, largest = images.max(1, keepdim=True)
+    chroma = value - images.amin(1, keepdim=True)
+    # In sixths of a turn: red's, green's or blue's, and from there towards the larger of the other two.
+    towards = (images.roll(-1, 1) - images.roll(-2, 1)).gather(1, largest) / chroma.clamp(min=1e-6)
+    hue = 2 * largest + towards + 6 * turns
+    away = (hue + torch.arange(5, 0, -2, device=images.device).view(1, 3, 1, 1)) % 6
+    return value - chroma * torch.minimum(away, 4 - away).clamp(0, 1)
 
 
 def _plasma_shadow(step: A.PlasmaShadow, images: Tensor, draw: Draw) -> Tensor:

@@ -32,8 +32,11 @@ from otter_ray.docclassifier.variants import VARIANTS, variant, variant_name
 from otter_ray.errors import DataError, did_you_mean
 from otter_ray.train.distributed import rank
 
+# Bytes of images of all classes that a device holds a copy of, for batches to be gathered there.
+_RESIDENT = 1 << 30
 
-class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
+
+class SynthDataset(Dataset[Item | tuple[Picture, int, Picture] | tuple[int]]):
     """Every image a class; items are augmented copies of it.
 
     The images are, in the order of their labels: the documents below `root`, or `drawn` procedural ones of
@@ -48,9 +51,10 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
     lies, and a search or `--set` can switch it on.
     aug_func: a set of `augment`; where absent `ImageNetAug` with `use_imagenet`, else `DefaultImageAug`.
     aug_ratio: probability in [0, 1] that an item is augmented. length_of_dataset: items in an epoch.
-    aug_on: `cpu`, or `device` for a GPU that augmentation on the CPU cannot feed: items are then clean,
-    (uint8 tensor [3, h, w], label), and `augment_batch` makes of a batch what is trained on. What an item
-    becomes depends on its batch, too: on the batch size and the number of ranks.
+    aug_on: `cpu`, or `device` for a GPU that augmentation on the CPU cannot feed: `augment_batch` then makes
+    of a batch what is trained on. Items are (label,), for images that the device holds, or, where those of
+    all classes are more than 1 GiB, (uint8 tensor [3, h, w], label). What an item becomes depends on its
+    batch, too: on the batch size and the number of ranks.
     use_clip: items are (image, label, clean image), for a teacher that looks at what was not augmented.
     DataError: neither or both of `root` and `drawn`, an unusable folder, `use_imagenet` without
     `imagenet_root`, fewer than two documents left, a number out of range, another `aug_on`, or arrays
@@ -90,6 +94,8 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
         tables += [load_images(folder, size, key) for key, folder in roots.items()]
         self._images = _Images(tables, [data for data in (valid_dataset, test_dataset) if data])
         self._variants = VARIANTS if variants else 1
+        self._holds_all = self.num_classes * 3 * size[0] * size[1] <= _RESIDENT
+        self._held: Tensor | None = None
         self._length, self._seed = length_of_dataset, seed
         self._use_clip, self._return_tensor = use_clip, return_tensor
         # In shared memory: persistent DataLoader workers hold a copy of this object.
@@ -147,26 +153,46 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture]]):
     def augment_batch(self, batch: Sequence[Tensor], number: int) -> Sequence[Tensor]:
         """Batch `number` of this rank's epoch, on any device, as it is trained on.
 
-        With `aug_on: device` its images, uint8 `[N, 3, h, w]`, become float32 in [0, 1] and are augmented;
-        with `use_clip` the clean ones follow the labels. Else it is returned as it is.
+        With `aug_on: device` that are images, float32 `[N, 3, h, w]` in [0, 1], and labels `[N]`; with
+        `use_clip` the clean images follow. Else it is returned as it is.
         """
         if not self._on_device:
             return batch
         from otter_ray.docclassifier.batch_augment import augment_batch
 
-        images, labels = batch
-        clean = images.float() / 255
+        *images, labels = batch
+        clean = (images[0] if images else self._gathered(labels)).float() / 255
         seed = [self._seed, 2, self.epoch, number, rank()]
         seen = augment_batch(self._augmentation, clean, seed)
         return [seen, labels, clean] if self._use_clip else [seen, labels]
 
+    def _gathered(self, labels: Tensor) -> Tensor:
+        """The images of labels `[N]`, uint8 `[N, 3, h, w]`, where the labels are."""
+        if labels.device.type == "cpu":
+            images = self._stacked(labels.tolist())
+        else:
+            if self._held is None or self._held.device != labels.device:
+                self._held = self._stacked(range(self.num_classes)).to(labels.device)
+            images = self._held[labels]
+        return images.permute(0, 3, 1, 2)
+
+    def _stacked(self, labels: Sequence[int]) -> Tensor:
+        """uint8 `[N, h, w, 3]`."""
+        return torch.from_numpy(np.stack([self.clean(label) for label in labels]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Worker processes have no use for what the device holds."""
+        return {**self.__dict__, "_held": None}
+
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Item | tuple[Picture, int, Picture]:
+    def __getitem__(self, index: int) -> Item | tuple[Picture, int, Picture] | tuple[int]:
         if not 0 <= index < self._length:
             raise IndexError(index)
         label = self.label(index)
+        if self._on_device and self._holds_all:
+            return (label,)
         if self._on_device:
             return torch.from_numpy(np.ascontiguousarray(self.clean(label).transpose(2, 0, 1))), label
         image = picture(self.sample(label, index), self._return_tensor)
