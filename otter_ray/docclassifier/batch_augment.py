@@ -386,15 +386,16 @@ def _colour_jitter(step: A.ColorJitter, images: Tensor, draw: Draw) -> Tensor:
     limits = (step.brightness, step.contrast, step.saturation, step.hue)
     strengths = torch.stack([draw.uniform_here(each, count) for each in limits], 1)
     orders = draw.orders(count, len(limits))
-    for turn in orders.T:
-        _, contrast, saturation, hue = (_strength(turn == number) for number in range(len(limits)))
-        drawn = _strength(strengths.gather(1, turn[:, None]))
+    drawn = strengths.gather(1, orders).T
+    contrasts, saturations, hues = ((orders == number).T for number in (1, 2, 3))
+    weights = draw.send(torch.stack([contrasts, saturations, drawn.where(~hues, 1.0), drawn], 1))
+    for here, there in zip(hues, weights[..., None, None, None], strict=True):
+        by_mean, by_own, strength, turns = there
         gray = kc.rgb_to_grayscale(images)
-        mean = gray.mean((2, 3), keepdim=True)
-        target = gray * draw.send(saturation) + mean * draw.send(contrast)
-        images = target.lerp(images, draw.send(drawn.where(~hue, 1.0))).clamp(0, 1)
-        rows = _rows(hue.flatten())
-        images = _changed(images, rows, _turned_hue, draw.send(drawn[rows]))
+        target = gray * by_own + gray.mean((2, 3), keepdim=True) * by_mean
+        images = target.lerp(images, strength).clamp(0, 1)
+        rows = draw.send(_rows(here))
+        images.index_copy_(0, rows, _turned_hue(images[rows], turns[rows]))
     return images
 
 

@@ -90,10 +90,11 @@ class BaseMixin(_Base):
         return optimizer
 
     def _fuses(self, cls: type[Optimizer]) -> bool:
-        """Whether the optimizer has one kernel for its step that Lightning can use: with gradients scaled for
-        float16 it refuses to clip."""
-        scales = str(self.config.trainer.precision).startswith("16")
-        return not scales and "fused" in inspect.signature(cls).parameters
+        """Whether the optimizer has one kernel for its step that Lightning can use: in mixed precision it
+        refuses to clip the gradients of such a one."""
+        trainer = self.config.trainer
+        mixed = str(trainer.precision) in ("16", "bf16") or str(trainer.precision).endswith("mixed")
+        return "fused" in inspect.signature(cls).parameters and not (mixed and trainer.gradient_clip_val)
 
     def _schedule_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """The schedule's options with -1 filled in from the run's length."""

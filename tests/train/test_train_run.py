@@ -253,6 +253,14 @@ def test_all_in_bfloat16_with_a_summary(short, tmp_path, capsys):
     assert int(re.search(r"Total FLOPs[^0-9]*(\d+)", capsys.readouterr().out)[1]) > 0
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16", "16-mixed"])
+def test_gradients_are_clipped_in_mixed_precision(short, tmp_path, precision):
+    """Lightning does not clip those of a fused optimizer."""
+    changes = {"trainer.precision": precision, "trainer.gradient_clip_val": 5, "trainer.max_epochs": 1}
+    [report] = trained(short.with_values(changes), tmp_path)
+    assert 0 < report.metrics["loss"] < 20
+
+
 def test_minus_one_is_filled_in(tiny_run):
     record = read(tiny_run.best.with_name("last.ckpt"))
     # 16 steps: 10 % of them warm up, so the second one already trains with the peak rate.
