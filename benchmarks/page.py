@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -128,15 +129,16 @@ def start(facts: dict[str, Any]) -> str:
 def step(facts: dict[str, Any]) -> str:
     """A whole trial against a bare loop."""
     found = facts["figures"]
-    sizes = found["sizes"]
-    ways = next(iter(sizes.values()))["images_per_s"]
-    rows = [(way, *(spread(each["images_per_s"][way], 0) for each in sizes.values())) for way in ways]
-    reached = ", ".join(f"{each['ratio']:.2f} at {side} px" for side, each in sizes.items())
+    jobs = found["jobs"]
+    rows = []
+    for way in next(iter(jobs.values()))["images_per_s"]:
+        cells = ((spread(job["images_per_s"][way], 0), f"{job['of_bare'][way]:.2f}") for job in jobs.values())
+        rows.append((way, *chain.from_iterable(cells)))
     return (
         f"Images a second of whole trials (data, augmentation, validation, checkpoints) of the config "
-        f"`{found['config']}`, and of bare loops over the same model with no data to load, on the {found['device']}.\n\n"
-        + table(" | ".join(["way", *(f"{side} px" for side in sizes)]), rows)
-        + f"\nOf the bare loop in its own memory format the trial reaches {reached}.\n"
+        f"`{found['config']}`, and of bare loops over the same model with no data to load, on the "
+        f"{found['device']}; and what of the first bare loop's that is.\n\n"
+        + table(" | ".join(["way", *(f"{job} | of bare" for job in jobs)]), rows)
     )
 
 
@@ -274,6 +276,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "study": ("A study's wall time", study),
     "start": ("Start", start),
     "step": ("The training step", step),
+    "step_gpu": ("The training step on a GPU", step),
     "data": ("Data", data),
     "metric": ("The metric", metric),
     "driver": ("The driver at scale", driver),

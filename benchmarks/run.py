@@ -9,6 +9,7 @@ hours on two cores, which should do nothing else.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ COMMANDS = {
     "start": "start.py",
     "study": "study.py --trials 24 60 --repetitions 3 --repetitions-slow 1 --trials-slow 24",
     "step": "step.py demo",
+    "step_gpu": "step.py demo --device cuda --sizes 128 --precisions 32 bf16-mixed --epochs 3"
+    " --set common.batch_size=1024 --set dataset.train_options.options.length_of_dataset=153600"
+    " --set dataloader.train_options.num_workers=15 --set dataloader.train_options.persistent_workers=true",
     "data": "data.py",
     "metric": "metric.py",
     "driver": "driver.py --trials 10000 --then 100000",
@@ -33,7 +37,8 @@ COMMANDS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=[*COMMANDS])
+    here = [name for name in COMMANDS if not name.endswith("_gpu") or shutil.which("nvidia-smi")]
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=here)
     for name in parser.parse_args().only:
         script, *rest = COMMANDS[name].split()
         file = page.RESULTS / f"{name}.json"

@@ -1,11 +1,13 @@
 """Images a second of a whole trial against a bare PyTorch loop over the same model with no data to load.
 
-    python benchmarks/step.py [CONFIG] [--sizes 64 128] [--set KEY=VALUE] [--device cpu|cuda] [--json FILE]
+    python benchmarks/step.py [CONFIG] [--sizes 64 128] [--precisions 32] [--set KEY=VALUE]
+        [--device cpu|cuda] [--json FILE]
 
 The bare loop: forward, loss, backward, clip, step, on one batch that lies where the model is, in the memory
 format and the precision of the trial, with the same number of threads; and once in torch's default format, as
 most people write it. The trial: everything that one does after its start, with data, augmentation, logging,
-validation and checkpoints; once with images that are not augmented; and on a GPU with `aug_on: device`.
+validation and checkpoints; once with images that are not augmented; and on a GPU both once more with
+`aug_on: device`, and augmented by DocClassifier's own sets.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
+from itertools import product
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -94,8 +99,10 @@ def measure(config: Config, device: str, repetitions: int) -> dict[str, Any]:
         "trial without augmentation": lambda: trial(clean, items),
     }
     if device == "cuda":
-        there = config.with_values({"dataset.train_options.options.aug_on": "device"})
-        ways["trial augmented on the device"] = lambda: trial(there, items)
+        ways |= {
+            f"trial on the device, {name}": partial(trial, config.with_values(changes), items)
+            for name, changes in on_device(config).items()
+        }
     runs: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repetitions):
         for way, run in ways.items():
@@ -103,14 +110,28 @@ def measure(config: Config, device: str, repetitions: int) -> dict[str, Any]:
             runs[way].append(run())
     return {
         "images_per_s": {way: {"median": median(v), "spread": [min(v), max(v)]} for way, v in runs.items()},
-        "ratio": median(t / b for t, b in zip(runs["trial"], runs["bare loop"], strict=True)),
+        "of_bare": {way: median(map(truediv, v, runs["bare loop"])) for way, v in runs.items()},
     }
+
+
+def on_device(config: Config) -> dict[str, dict[str, Any]]:
+    """What each way of augmenting on the device changes in the config."""
+    options = "dataset.train_options.options"
+    whole = {f"{options}.aug_ratio": 1.0}
+    changes: dict[str, dict[str, Any]] = {
+        "not augmented": {f"{options}.aug_ratio": 0.0},
+        "augmented as the config asks": {},
+        "all by ImageNetAug": {**whole, f"{options}.aug_func": "ImageNetAug"},
+        "all by DefaultImageAug": {**whole, f"{options}.aug_func": "DefaultImageAug"},
+    }
+    return {name: {f"{options}.aug_on": "device", **each} for name, each in changes.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("config", nargs="?", default="demo")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="sides of the images, px")
+    parser.add_argument("--precisions", nargs="+", default=["32"], help="of the trainer")
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--repetitions", type=int, default=3)
@@ -125,12 +146,14 @@ def main() -> None:
         }
     )
     torch.set_num_threads(available_cpus())
-    figures: dict[str, Any] = {"config": config.name, "device": arguments.device, "sets": arguments.sets}
-    figures["sizes"] = {}
-    for side in arguments.sizes:
-        figures["sizes"][side] = measure(resized(config, side), arguments.device, arguments.repetitions)
-        print(json.dumps({side: figures["sizes"][side]}, indent=1), flush=True)
-    keep(arguments.json, "step", figures)
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
+    figures: dict[str, Any] = {"config": config.name, "device": name, "jobs": {}}
+    for side, precision in product(arguments.sizes, arguments.precisions):
+        job = resized(config, side).with_values({"trainer.precision": precision})
+        label = f"{side} px, {precision}"
+        figures["jobs"][label] = measure(job, arguments.device, arguments.repetitions)
+        print(json.dumps({label: figures["jobs"][label]}, indent=1), flush=True)
+        keep(arguments.json, "step", figures)
 
 
 if __name__ == "__main__":
