@@ -142,6 +142,12 @@ def test_a_trainers_precision_changes_nothing(name, documents, monkeypatch):
             torch.set_default_dtype(torch.float32)
 
 
+def test_a_zoom_that_goes_nowhere(documents):
+    zoom = A.Compose([A.ZoomBlur(max_factor=(1.0, 1.0), step_factor=(0.03, 0.03), p=1.0)], p=1.0)
+    clean = batch_of(documents[:4])
+    torch.testing.assert_close(augment_batch(zoom, clean, [0]), clean)
+
+
 def test_of_a_wide_image_the_middle_is_cropped():
     """No crop fits: albumentations takes what is nearest to the ratios."""
     wide = np.array(drawn_images(8, 0, (32, 96)).images)
