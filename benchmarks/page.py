@@ -59,7 +59,7 @@ def study(facts: dict[str, Any]) -> str:
 slot, side by side, and the epochs that were run, each at the time that it takes alone on one CPU, divided by the slots.
 The search ends with its last trial; `of ours` compares searches, `per bound` what each makes of its own bound. What
 ours takes beyond its bound lies before the first epoch, where the driver's import and checks and Ray's own processes want
-the same cores as the slots' imports, and in the trials, some 0.1 s each: [design.md](design.md) has the parts.
+the same cores as the slots' imports, and in the trials' own starts and ends: [design.md](design.md) has the parts.
 
 """
     summary = facts["figures"]["summary"]

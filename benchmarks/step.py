@@ -100,7 +100,7 @@ def measure(config: Config, device: str, repetitions: int) -> dict[str, Any]:
     }
     if device == "cuda":
         ways |= {
-            f"trial on the device, {name}": partial(trial, config.with_values(changes), items)
+            f"trial, aug_on: device, {name}": partial(trial, config.with_values(changes), items)
             for name, changes in on_device(config).items()
         }
     runs: dict[str, list[float]] = {way: [] for way in ways}
@@ -131,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("config", nargs="?", default="demo")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="sides of the images, px")
-    parser.add_argument("--precisions", nargs="+", default=["32"], help="of the trainer")
+    parser.add_argument("--precisions", nargs="+", help="of the trainer; by default the config's")
     parser.add_argument("--set", action="append", default=[], dest="sets")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--repetitions", type=int, default=3)
@@ -148,9 +148,9 @@ def main() -> None:
     torch.set_num_threads(available_cpus())
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     figures: dict[str, Any] = {"config": config.name, "device": name, "jobs": {}}
-    for side, precision in product(arguments.sizes, arguments.precisions):
+    for side, precision in product(arguments.sizes, arguments.precisions or [config.trainer.precision]):
         job = resized(config, side).with_values({"trainer.precision": precision})
-        label = f"{side} px, {precision}"
+        label = f"{side} px, precision {precision}"
         figures["jobs"][label] = measure(job, arguments.device, arguments.repetitions)
         print(json.dumps({label: figures["jobs"][label]}, indent=1), flush=True)
         keep(arguments.json, "step", figures)

@@ -33,7 +33,7 @@ from otter_ray.errors import DataError, did_you_mean
 from otter_ray.train.distributed import rank
 
 # Bytes of images of all classes that a device holds a copy of, for batches to be gathered there.
-_RESIDENT = 1 << 30
+_RESIDENT = 1 << 28
 
 
 class SynthDataset(Dataset[Item | tuple[Picture, int, Picture] | tuple[int]]):
@@ -52,8 +52,8 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture] | tuple[int]]):
     aug_func: a set of `augment`; where absent `ImageNetAug` with `use_imagenet`, else `DefaultImageAug`.
     aug_ratio: probability in [0, 1] that an item is augmented. length_of_dataset: items in an epoch.
     aug_on: `cpu`, or `device` for a GPU that augmentation on the CPU cannot feed: `augment_batch` then makes
-    of a batch what is trained on. Items are (label,), for images that the device holds, or, where those of
-    all classes are more than 1 GiB, (uint8 tensor [3, h, w], label). What an item becomes depends on its
+    of a batch what is trained on. Items are (label,), for images that a GPU holds, or, where those of all
+    classes are more than 256 MiB, (uint8 tensor [3, h, w], label). What an item becomes depends on its
     batch, too: on the batch size and the number of ranks.
     use_clip: items are (image, label, clean image), for a teacher that looks at what was not augmented.
     DataError: neither or both of `root` and `drawn`, an unusable folder, `use_imagenet` without
@@ -178,7 +178,10 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture] | tuple[int]]):
 
     def _stacked(self, labels: Sequence[int]) -> Tensor:
         """uint8 `[N, h, w, 3]`."""
-        return torch.from_numpy(np.stack([self.clean(label) for label in labels]))
+        images = np.empty((len(labels), *self.clean(0).shape), np.uint8)
+        for row, label in enumerate(labels):
+            images[row] = self.clean(label)
+        return torch.from_numpy(images)
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes have no use for what the device holds."""

@@ -93,8 +93,9 @@ class BaseMixin(_Base):
         """Whether the optimizer has one kernel for its step that Lightning can use: in mixed precision it
         refuses to clip the gradients of such a one."""
         trainer = self.config.trainer
-        mixed = str(trainer.precision) in ("16", "bf16") or str(trainer.precision).endswith("mixed")
-        return "fused" in inspect.signature(cls).parameters and not (mixed and trainer.gradient_clip_val)
+        scales, mixed = (str(trainer.precision).startswith(name) for name in ("16", "bf16"))
+        refused = scales or (mixed and trainer.gradient_clip_val)
+        return not refused and "fused" in inspect.signature(cls).parameters
 
     def _schedule_options(self, options: dict[str, Any]) -> dict[str, Any]:
         """The schedule's options with -1 filled in from the run's length."""

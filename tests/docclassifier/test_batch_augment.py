@@ -67,9 +67,7 @@ def test_each_step_does_what_albumentations_does(name, documents):
     ours = augment_batch(only, clean, [7])
     assert (ours.shape, ours.dtype) == (clean.shape, torch.float32)
     assert 0 <= ours.min() < ours.max() <= 1
-    # kornia rounds a JPEG's coefficients smoothly, which takes a twentieth of its effect.
-    limit = 4
-    assert distances(traits(ours, clean), traits(theirs, clean)).max() < limit
+    assert distances(traits(ours, clean), traits(theirs, clean)).max() < 4
 
 
 @pytest.mark.parametrize(
@@ -84,11 +82,14 @@ def test_one_colour_at_a_time(documents, part, value):
     assert (augment_batch(jitter, clean, [0]) - theirs).abs().mean() < 0.005
 
 
-def test_a_jpeg_is_coded_as_albumentations_does(documents):
-    """Of one quality, image by image: with red taken for blue, as OpenCV does that is handed RGB."""
-    jpeg, few = A.Compose([A.ImageCompression(quality_range=(50, 50), p=1.0)], p=1.0), documents[:32]
+@pytest.mark.parametrize("size", [SIZE, (44, 52)])
+@pytest.mark.parametrize("quality", [1, 5, 30, 50, 90])
+def test_a_jpeg_is_coded_as_albumentations_does(size, quality):
+    """Image by image: with red taken for blue, as OpenCV does that is handed RGB."""
+    jpeg = A.Compose([A.ImageCompression(quality_range=(quality, quality), p=1.0)], p=1.0)
+    few = np.array(drawn_images(32, 0, size).images)
     theirs = batch_of(np.stack([augmented(jpeg, image, [0]) for image in few]))
-    assert (augment_batch(jpeg, batch_of(few), [0]) - theirs).abs().mean() < 0.01
+    assert (augment_batch(jpeg, batch_of(few), [0]) - theirs).abs().mean() < 0.007
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -142,9 +143,11 @@ def test_a_trainers_precision_changes_nothing(name, documents, monkeypatch):
             torch.set_default_dtype(torch.float32)
 
 
-def test_a_zoom_that_goes_nowhere(documents):
-    zoom = A.Compose([A.ZoomBlur(max_factor=(1.0, 1.0), step_factor=(0.03, 0.03), p=1.0)], p=1.0)
+def test_a_batch_in_which_nothing_is_zoomed(documents):
+    zoom = A.Compose([A.ZoomBlur(max_factor=(1.0, 1.0), step_factor=(0.5, 0.5), p=1.0)], p=1.0)
     clean = batch_of(documents[:4])
+    theirs = batch_of(np.stack([augmented(zoom, image, [0]) for image in documents[:4]]))
+    torch.testing.assert_close(theirs, clean)
     torch.testing.assert_close(augment_batch(zoom, clean, [0]), clean)
 
 

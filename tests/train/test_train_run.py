@@ -7,7 +7,14 @@ import torch
 from otter_ray.config import Config, load_config
 from otter_ray.docclassifier.metric import pair_roc
 from otter_ray.errors import ConfigError, TrainingError
-from otter_ray.train.builders import build_dataloader, build_dataset, dataset_facts, load_model_from_config
+from otter_ray.train.builders import (
+    build_dataloader,
+    build_dataset,
+    build_model,
+    dataset_facts,
+    load_model_from_config,
+    with_classes,
+)
 from otter_ray.train.callbacks import reports_so_far
 from otter_ray.train.run import run_training
 
@@ -253,7 +260,23 @@ def test_all_in_bfloat16_with_a_summary(short, tmp_path, capsys):
     assert int(re.search(r"Total FLOPs[^0-9]*(\d+)", capsys.readouterr().out)[1]) > 0
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16", "16-mixed"])
+@pytest.mark.parametrize(
+    ("precision", "clip", "fused"),
+    [
+        (32, 5, True),
+        ("bf16-mixed", 5, None),
+        ("bf16", 5, None),
+        ("bf16-mixed", None, True),
+        ("16-mixed", None, None),
+    ],
+)
+def test_where_an_optimizer_is_fused(short, precision, clip, fused):
+    config = short.with_values({"trainer.precision": precision, "trainer.gradient_clip_val": clip})
+    optimizer = build_model(with_classes(config, 40))._build_optimizer()
+    assert optimizer.defaults["fused"] is fused
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16"])
 def test_gradients_are_clipped_in_mixed_precision(short, tmp_path, precision):
     """Lightning does not clip those of a fused optimizer."""
     changes = {"trainer.precision": precision, "trainer.gradient_clip_val": 5, "trainer.max_epochs": 1}

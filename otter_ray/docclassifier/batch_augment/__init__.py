@@ -28,8 +28,8 @@ from otter_ray.errors import DataError
 def augment_batch(augmentation: A.Compose, images: Tensor, seed: Sequence[int]) -> Tensor:
     """Images `[N, 3, H, W]`, float32 in [0, 1], after the set, as a function of the two and `seed` alone.
 
-    The draws are the same on every device, but for the noise in pixels. DataError: the set has a step that
-    is not in `OPERATIONS`.
+    The draws are the same on every device, but for the noise in pixels; on a GPU the same bits come again
+    with deterministic algorithms only. DataError: the set has a step that is not in `OPERATIONS`.
     """
     # A trainer's precision may be the default one.
     default = torch.get_default_dtype()
@@ -66,7 +66,7 @@ def _applied(images: Tensor, step: A.BasicTransform | A.BaseCompose, draw: Draw)
     )
 
 
-# Of everything that a set is made of.
+# Step -> what does it to each image of a batch.
 OPERATIONS: dict[type, Callable[[Any, Tensor, Draw], Tensor]] = {
     A.Affine: geometry.affine,
     A.ChannelDropout: colour.channel_dropout,

@@ -59,7 +59,8 @@ class Draw:
 
 
 def changed(images: Tensor, rows: Tensor, change: Callable[..., Tensor], *arguments: Any) -> Tensor:
-    """The images with some of them changed, in place, whose numbers the host knows."""
+    """Images `[N, 3, H, W]`, which may be overwritten, with rows `[K]`, on the host, replaced by `change` of
+    them."""
     if len(rows) == 0:
         return images
     if len(rows) == len(images):

@@ -89,21 +89,21 @@ def jpeg(step: A.ImageCompression, images: Tensor, draw: Draw) -> Tensor:
     qualities = draw.integers(*step.quality_range, len(images))
     scales = torch.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)  # libjpeg's, in percent
     tables = (_quantization() * scales.view(-1, 1, 1, 1) + 50).floor_divide(100).clamp(1, 255)
-    tables = draw.send(tables.float())
+    tables = draw.send(tables.byte()).float()  # as bytes: a larger copy would wait for the device
     padded = F.pad(images, (0, -width % 16, 0, -height % 16), mode="replicate")
     ycc = torch.einsum("cd,ndhw->nchw", draw.send(_TO_YCC), padded * 255)
-    luma = _coded(ycc[:, :1] - 128, tables[:, :1], draw) + 128
-    chroma = _coded(F.avg_pool2d(ycc[:, 1:], 2), tables[:, 1:], draw)
+    luma = _coded(ycc[:, :1] - 128, tables[:, :1], draw).clamp(-128, 127) + 128
+    chroma = _coded(F.avg_pool2d(ycc[:, 1:], 2), tables[:, 1:], draw).clamp(-128, 127)
     ycc = torch.cat([luma, F.interpolate(chroma, scale_factor=2, mode="bilinear")], 1)
     return torch.einsum("cd,ndhw->nchw", draw.send(_TO_YCC.inverse()), ycc)[..., :height, :width] / 255
 
 
 def _coded(planes: Tensor, table: Tensor, draw: Draw) -> Tensor:
     """Planes `[N, C, H, W]` whose blocks' cosine transforms are whole multiples of tables `[N, 1, 8, 8]`."""
-    cosines, steps = draw.send(_cosines()), table[:, :, None, :, None]
+    cosines, divisors = draw.send(_cosines()), table[:, :, None, :, None]
     along = (torch.unflatten(planes, 3, (-1, 8)) @ cosines.T).flatten(3)
     blocks = torch.unflatten(cosines @ torch.unflatten(along, 2, (-1, 8)), 4, (-1, 8))
-    blocks = (blocks / steps).round() * steps  # [N, C, H / 8, 8, W / 8, 8]
+    blocks = (blocks / divisors).round() * divisors  # [N, C, H / 8, 8, W / 8, 8]
     along = (cosines.T @ blocks.flatten(4)).flatten(2, 3)
     return (torch.unflatten(along, 3, (-1, 8)) @ cosines).flatten(3)
 

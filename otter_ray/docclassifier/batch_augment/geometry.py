@@ -105,23 +105,23 @@ def _warped(images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
     modes = torch.tensor(BORDERS)[draw.integers(0, len(BORDERS) - 1, len(images))]
     colours = draw.integers(0, 255, len(images), 3) / 255 * (modes == cv2.BORDER_CONSTANT)[:, None]
     modes, shift = draw.send(per_image(modes)), draw.send(colours)[..., None, None]
-    places = _places(matrices, images, draw)
+    grid = _grid(matrices, images, draw)
     # A wave that goes up from -1 to 1 and down again: a mirror at either edge.
-    mirrored = 1 - ((places + 1).remainder(4) - 2).abs()
-    places = places.where(modes != cv2.BORDER_REPLICATE, places.clamp(-1, 1))
-    places = places.where(modes != cv2.BORDER_REFLECT, mirrored)
+    mirrored = 1 - ((grid + 1).remainder(4) - 2).abs()
+    grid = grid.where(modes != cv2.BORDER_REPLICATE, grid.clamp(-1, 1))
+    grid = grid.where(modes != cv2.BORDER_REFLECT, mirrored)
     # What is outside becomes 0, which is the colour.
-    return F.grid_sample(images - shift, places, align_corners=True) + shift
+    return F.grid_sample(images - shift, grid, align_corners=True) + shift
 
 
 def _warp(images: Tensor, matrices: Tensor, draw: Draw) -> Tensor:
     """By matrices `[N, 3, 3]` from pixels to pixels, on the host; beyond an edge lies its last pixel."""
-    return F.grid_sample(images, _places(matrices, images, draw), padding_mode="border", align_corners=True)
+    return F.grid_sample(images, _grid(matrices, images, draw), padding_mode="border", align_corners=True)
 
 
-def _places(matrices: Tensor, images: Tensor, draw: Draw) -> Tensor:
-    """Where an image after matrices `[N, 3, 3]` from pixels to pixels, on the host, is read: `[N, H, W, 2]`,
-    x and y, the centres of the outermost pixels being -1 and 1.
+def _grid(matrices: Tensor, images: Tensor, draw: Draw) -> Tensor:
+    """The sampling grid `[N, H, W, 2]` of matrices `[N, 3, 3]` from pixels to pixels, on the host: x and y,
+    the centres of the outermost pixels being -1 and 1.
 
     As kornia's `warp_perspective`, which inverts on the device and launches five times as many kernels.
     """
