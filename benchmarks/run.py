@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 # Name of the results -> the command, but for the file that its figures go to.
 COMMANDS = {
     "start": "start.py",
-    "study": "study.py --trials 24 60 --repetitions 3 --repetitions-slow 1 --trials-slow 24",
+    "study": "study.py --trials 24 60 --repetitions 3 --trials-slow 24",
     "step": "step.py demo",
     "step_gpu": "step.py demo --device cuda --sizes 128 --precisions 32 bf16-mixed --epochs 3"
     " --set common.batch_size=1024 --set dataset.train_options.options.length_of_dataset=153600"
