@@ -92,9 +92,9 @@ class BaseMixin(_Base):
     def _fuses(self, cls: type[Optimizer]) -> bool:
         """Whether the optimizer has one kernel for its step that Lightning can use: in mixed precision it
         refuses to clip the gradients of such a one."""
-        trainer = self.config.trainer
-        scales, mixed = (str(trainer.precision).startswith(name) for name in ("16", "bf16"))
-        refused = scales or (mixed and trainer.gradient_clip_val)
+        precision = str(self.config.trainer.precision)
+        clips_mixed = precision in ("bf16", "bf16-mixed") and self.config.trainer.gradient_clip_val
+        refused = precision.startswith("16") or clips_mixed
         return not refused and "fused" in inspect.signature(cls).parameters
 
     def _schedule_options(self, options: dict[str, Any]) -> dict[str, Any]:

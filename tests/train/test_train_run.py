@@ -267,6 +267,7 @@ def test_all_in_bfloat16_with_a_summary(short, tmp_path, capsys):
         ("bf16-mixed", 5, None),
         ("bf16", 5, None),
         ("bf16-mixed", None, True),
+        ("bf16-true", 5, True),
         ("16-mixed", None, None),
     ],
 )

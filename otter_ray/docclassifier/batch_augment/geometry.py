@@ -9,6 +9,7 @@ import cv2
 import kornia.geometry.transform as kg
 import torch
 import torch.nn.functional as F
+from kornia.geometry.conversions import normal_transform_pixel
 from torch import Tensor
 
 from otter_ray.docclassifier.batch_augment.draw import Draw, per_image
@@ -126,10 +127,8 @@ def _grid(matrices: Tensor, images: Tensor, draw: Draw) -> Tensor:
     As kornia's `warp_perspective`, which inverts on the device and launches five times as many kernels.
     """
     height, width = images.shape[-2:]
-    unit = _shifting(torch.tensor([-1.0]), torch.tensor([-1.0])) @ _scaling(
-        torch.tensor([2 / (width - 1)]), torch.tensor([2 / (height - 1)])
-    )
-    x, y, one = draw.send(unit @ torch.linalg.inv(matrices)).unbind(2)
+    matrices = normal_transform_pixel(height, width) @ torch.linalg.inv(matrices)
+    x, y, one = draw.send(matrices).unbind(2)
     across = x[:, None] * torch.arange(width, device=images.device)[:, None]
     down = y[:, None] * torch.arange(height, device=images.device)[:, None] + one[:, None]
     read = down[:, :, None] + across[:, None]
