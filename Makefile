@@ -12,15 +12,24 @@ endif
 # Without bytecode every worker compiles torch, ray and timm again: 21 s of imports instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test chaos check bench docs pins clean
+.PHONY: setup demo test test-fast coverage chaos check bench docs pins clean
 
 setup: $(VENV)/.ready
 
 demo: setup
-	$(BIN)/python -m otter_ray.tune demo
+	$(BIN)/otter-ray tune demo
 
+# Each process begins with one of the two groups that start Rays (tests/conftest.py).
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=thorough
+
+# No Ray, no study, no training but a few steps: for while you write.
+test-fast: setup
+	$(BIN)/python -m pytest -n 2 tests/unit tests/test_layout.py
+
+# Below the floor in pyproject.toml it fails. Processes that the tests start are measured, too.
+coverage: setup
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html
 
 # `make test` kills a little; this kills for half an hour.
 chaos: setup
@@ -30,14 +39,14 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python docs/check.py
+	$(BIN)/python tools/check_docs.py
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
 
 # The references of config and search space, from the schema. `make check` tells when they are stale.
 docs: setup
-	$(BIN)/python docs/reference.py
+	$(BIN)/python tools/reference.py
 
 # Take the newest versions that fit pyproject.toml. The file names no package index.
 pins: $(UV_DEP)
@@ -54,4 +63,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(UV_DEP)
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 clean:
-	rm -rf $(VENV) .uv
+	rm -rf $(VENV) .uv dist htmlcov .coverage

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import json
 import random
 import tempfile
@@ -21,18 +20,21 @@ from typing import Any
 
 from ray import tune
 from results import keep
-from rich.console import Console
 
-from otter_ray.config import StudyOptions, load_config, load_space
-from otter_ray.tune.distributions import searched_together
-from otter_ray.tune.driver import run_trainable
-from otter_ray.tune.dry_run import plan_for
-from otter_ray.tune.first import enqueue_first
-from otter_ray.tune.folder import StudyFolder, open_study
-from otter_ray.tune.plan import Node
-from otter_ray.tune.run import Search
-from otter_ray.tune.session import ray_session
-from otter_ray.tune.show import Lines
+from otter_ray.config import load_config
+from otter_ray.space import SearchProblem, StudyOptions, load_space
+from otter_ray.study.distributions import relative_search_space
+from otter_ray.study.initial_trials import enqueue_first
+from otter_ray.study.layout import StudyFolder
+from otter_ray.study.opening import open_study
+from otter_ray.tune.cluster.planner import plan_for
+from otter_ray.tune.cluster.resources import Node
+from otter_ray.tune.cluster.session import RaySession
+from otter_ray.tune.context import StudyContext
+from otter_ray.tune.display.reporter import ProgressReporter
+from otter_ray.tune.driver.tuner import StudyTuner
+from otter_ray.tune.messages import EpochResult, TrialResources
+from otter_ray.tune.samplers.factory import make_sampler
 
 EPOCHS, SLOTS = 3, 2
 METRIC = "valid_fpr@4"
@@ -42,8 +44,8 @@ def nothing(assignment: dict[str, Any]) -> None:
     """Three reports."""
     for epoch in range(1, EPOCHS + 1):
         value = epoch / EPOCHS * random.random()
-        facts = {"epoch": epoch, METRIC: value, f"metrics/{METRIC}": value, "seconds": 1.0, "host": "here"}
-        tune.report(facts)
+        resources = TrialResources(1.0, "here")
+        tune.report(EpochResult(epoch, value, {METRIC: value}, resources).to_tune())
 
 
 def of_a_study(trials: int) -> float:
@@ -55,13 +57,13 @@ def of_a_study(trials: int) -> float:
         study = open_study(
             folder,
             space.study,
-            0,
-            lambda study: enqueue_first(study, config, space),
-            searched_together(space, config),
+            make_sampler(space.study, 0, relative_search_space(SearchProblem(config, space))),
+            lambda study: enqueue_first(study, SearchProblem(config, space)),
         )
-        plan = plan_for(config, space, [Node(SLOTS, 0)], [])
+        plan = plan_for(SearchProblem(config, space), [Node(SLOTS, 0)], [])
         begun = time.perf_counter()
-        run_trainable(nothing, Search(config, space, folder, study), plan, Lines(Console(file=io.StringIO())))
+        context = StudyContext(SearchProblem(config, space), folder, study)
+        StudyTuner(context, plan, ProgressReporter()).run(nothing)
         seconds = time.perf_counter() - begun
         if (ended := sum(trial.state.is_finished() for trial in study.trials)) != trials:
             raise SystemExit(f"{ended} of {trials} trials ended")
@@ -93,7 +95,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ways = {"a study": of_a_study, "Ray Tune, random": of_tune}
     rates: dict[str, list[float]] = {way: [] for way in ways}
-    with ray_session(None):
+    with RaySession().start():
         of_tune(SLOTS)  # the first actors of a Ray take longer
         for _ in range(arguments.repetitions):
             for way, run in ways.items():

@@ -55,7 +55,8 @@ def start_in(config: str, workers: int, trials: int, images: str) -> dict[str, l
     """cpu_s: of this process, without its loader's workers: what `first_batch_s` is on a machine at rest."""
     from otter_ray.config import load_config
     from otter_ray.train.callbacks import EpochSetter
-    from otter_ray.train.run import prepare, run_training
+    from otter_ray.train.run_options import RunHooks, RunOptions
+    from otter_ray.train.trainer import prepare_loaders, run_training
 
     reached: list[tuple[float, float]] = []
     EpochSetter.on_train_batch_start = lambda *_: reached.append(clocks())  # type: ignore[method-assign]
@@ -69,11 +70,11 @@ def start_in(config: str, workers: int, trials: int, images: str) -> dict[str, l
         with tempfile.TemporaryDirectory() as folder:
             reached.clear()
             wall, cpu = clocks()
-            run_training(loaded, Path(folder), lambda _: None, cpus=workers + 1, standalone=False)
+            run_training(loaded, Path(folder), lambda _: None, RunOptions(cpus=workers + 1), RunHooks())
         raw["first_batch_s"].append(reached[0][0] - wall)
         raw["cpu_s"].append(reached[0][1] - cpu)
         wall, _ = clocks()
-        prepare(loaded, workers + 1)
+        prepare_loaders(loaded, workers + 1)
         raw["data_s"].append(clocks()[0] - wall)
     return raw
 
@@ -90,7 +91,7 @@ def memory(images: Path, quick: bool) -> Figures:
 
 def memory_in(images: str) -> Figures:
     """Forked from one process, which saves their imports: each opens its data sets itself."""
-    import otter_ray.docclassifier
+    import otter_ray.projects.docclassifier
     import otter_ray.train.builders  # noqa: F401
 
     rows = {}
@@ -117,8 +118,8 @@ def held(count: int, images: str, workers: int) -> int:
 
 
 def hold(images: str, workers: int, read: Barrier, done: Event) -> None:
-    from otter_ray.docclassifier.datasets import CaptureDataset
-    from otter_ray.docclassifier.synth import SynthDataset
+    from otter_ray.projects.docclassifier.data.evaluation_sets import CaptureDataset
+    from otter_ray.projects.docclassifier.data.training_set import SynthDataset
     from otter_ray.train.builders import build_dataloader
 
     valid = CaptureDataset(SIZE, root=images)
@@ -162,9 +163,9 @@ def items_in(images: str, count: int, repeats: int) -> dict[str, Any]:
     """Both in turns, over the same images in the same order with the same random numbers."""
     import cv2
 
-    from otter_ray.docclassifier.augment import AUGMENTATIONS, augmented
-    from otter_ray.docclassifier.items import picture
-    from otter_ray.docclassifier.synth import SynthDataset
+    from otter_ray.projects.docclassifier.data.augment.cpu import AUGMENTATIONS, augmented
+    from otter_ray.projects.docclassifier.data.common import picture
+    from otter_ray.projects.docclassifier.data.training_set import SynthDataset
 
     rates: dict[str, Any] = {}
     for name, ratio in (("DefaultImageAug", 1.0), ("ImageNetAug", 1.0), ("CaptureAug", 0.5), ("none", 0.0)):
@@ -198,7 +199,7 @@ def building(images: Path, quick: bool) -> Figures:
 
 
 def building_in(images: str, repeats: int) -> dict[str, list[float]]:
-    from otter_ray.docclassifier.images import load_images
+    from otter_ray.vision.images import load_images
 
     cores = os.sched_getaffinity(0)
     raw: dict[str, list[float]] = {"one": [], "all": []}
@@ -229,8 +230,8 @@ def files(count: int) -> Figures:
 
 
 def files_in(images: str) -> Figures:
-    from otter_ray.docclassifier.datasets import CaptureDataset
-    from otter_ray.docclassifier.synth import SynthDataset
+    from otter_ray.projects.docclassifier.data.evaluation_sets import CaptureDataset
+    from otter_ray.projects.docclassifier.data.training_set import SynthDataset
 
     drawn = {"drawn": 96, "max_similarity": 0.55}
     valid = CaptureDataset((32, 32), held_out=14, **drawn)
@@ -266,7 +267,7 @@ def write_small(folder: Path, count: int) -> None:
     """Files of 1,000 folders."""
     import cv2
 
-    from otter_ray.docclassifier.drawing import draw_document
+    from otter_ray.vision.drawing import draw_document
 
     pictures = [cv2.resize(draw_document(index), (32, 32)) for index in range(64)]
     data = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
@@ -282,7 +283,7 @@ def write_small(folder: Path, count: int) -> None:
 def draw(folder: Path) -> None:
     import cv2
 
-    from otter_ray.docclassifier.drawing import draw_document
+    from otter_ray.vision.drawing import draw_document
 
     for index in range(500):
         picture = cv2.resize(draw_document(index), (400, 400), interpolation=cv2.INTER_AREA)

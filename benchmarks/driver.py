@@ -11,7 +11,6 @@ written into its journal at once.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import random
 import tempfile
@@ -26,19 +25,22 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial
 from results import keep
-from rich.console import Console
 
-from otter_ray.config import Config, Space, StudyOptions, load_config, load_space
-from otter_ray.report.rows import CURVE
-from otter_ray.tune.distributions import searched_together
-from otter_ray.tune.driver import make_driver
-from otter_ray.tune.first import enqueue_first
-from otter_ray.tune.folder import StudyFolder, open_study
-from otter_ray.tune.journal import together
-from otter_ray.tune.keys import EPOCH, STOPPED, VALUES
-from otter_ray.tune.plan import Node, make_plan
-from otter_ray.tune.run import Search
-from otter_ray.tune.show import Lines
+from otter_ray.config import Config, load_config
+from otter_ray.space import SearchProblem, Space, StudyOptions, load_space
+from otter_ray.study.distributions import relative_search_space
+from otter_ray.study.initial_trials import enqueue_first
+from otter_ray.study.journal import batched_writes
+from otter_ray.study.layout import StudyFolder
+from otter_ray.study.opening import open_study
+from otter_ray.study.schema import CURVE, EPOCH, STOPPED, VALUES
+from otter_ray.tune.cluster.planner import make_plan
+from otter_ray.tune.cluster.resources import Node
+from otter_ray.tune.context import StudyContext
+from otter_ray.tune.display.reporter import ProgressReporter
+from otter_ray.tune.driver.tuner import StudyTuner
+from otter_ray.tune.messages import EpochResult, TrialResources
+from otter_ray.tune.samplers.factory import make_sampler
 
 EPOCHS, SLOTS = 3, 4
 NEAR = 200  # trials, after those that a study begins with
@@ -70,23 +72,22 @@ def drive(folder: Path, trials: int, sampler: str, done: int = 0) -> Iterator[fl
     study = open_study(
         study_folder,
         options,
-        0,
-        lambda study: enqueue_first(study, config, space),
-        searched_together(space, config),
+        make_sampler(options, 0, relative_search_space(SearchProblem(config, space))),
+        lambda study: enqueue_first(study, SearchProblem(config, space)),
     )
     if done:
         fill(study, space, config, done)
-    search = Search(config, space, study_folder, study)
+    search = StudyContext(SearchProblem(config, space), study_folder, study)
     plan = make_plan(options, [Node(SLOTS, 0)], [], accelerator="cpu", max_epochs=EPOCHS)
-    driver = make_driver(search, plan, Lines(Console(file=io.StringIO(), width=120)))
-    driver.bridge.limit = None  # there is no Ray to ask
+    driver = StudyTuner(search, plan, ProgressReporter())
+    driver.searcher.concurrency_limit = None  # there is no Ray to ask
     draw = random.Random(0)
     running: list[tuple[FakeTrial, float]] = []
     started = 0
     while True:
         while len(running) < SLOTS:
             begun = time.perf_counter()
-            assignment = driver.bridge.suggest(f"t{started}")
+            assignment = driver.searcher.suggest(f"t{started}")
             if not isinstance(assignment, dict):
                 break
             trial = FakeTrial(f"t{started}", assignment)
@@ -101,13 +102,14 @@ def drive(folder: Path, trials: int, sampler: str, done: int = 0) -> Iterator[fl
         begun = time.perf_counter()
         epoch = trial.last_result.get("epoch", 0) + 1
         value = epoch / EPOCHS * draw.random()
-        result = {"epoch": epoch, METRIC: value, f"metrics/{METRIC}": value, "seconds": 1.0, "host": "here"}
+        resources = TrialResources(1.0, "here")
+        result = EpochResult(epoch, value, {METRIC: value}, resources).to_tune()
         is_over = driver.scheduler.on_trial_result(None, trial, result) == "STOP" or epoch == EPOCHS
         trial.last_result = {**result, "done": is_over}
         for callback in driver.callbacks:
             callback.on_trial_result(iteration=0, trials=[], trial=trial, result=trial.last_result)
         if is_over:
-            driver.bridge.on_trial_complete(trial.trial_id, trial.last_result)
+            driver.searcher.on_trial_complete(trial.trial_id, trial.last_result)
             driver.scheduler.on_trial_complete(None, trial, trial.last_result)
             for callback in driver.callbacks:
                 callback.on_trial_complete(iteration=0, trials=[], trial=trial)
@@ -122,7 +124,7 @@ def fill(study: optuna.Study, space: Space, config: Config, count: int) -> None:
     """Finished trials of this space, half of them stopped after the first epoch."""
     draw, at_random = random.Random(1), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     storage = at_random._storage
-    with together(study):
+    with batched_writes(study):
         for number in range(count):
             # `ask` looks for one that waits among all that there are.
             drawn = optuna.Trial(at_random, storage.create_new_trial(at_random._study_id))

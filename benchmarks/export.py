@@ -21,8 +21,10 @@ from typing import Any
 from results import keep
 
 from otter_ray.config import load_config
-from otter_ray.export import gate, run
-from otter_ray.train.run import run_training
+from otter_ray.export import exporter as run
+from otter_ray.export import gate
+from otter_ray.train.run_options import RunHooks
+from otter_ray.train.trainer import run_training
 
 # Stage -> the functions that it is, each where it is looked up. Those of a stage do not call each other.
 STAGES: dict[str, list[tuple[Any, str]]] = {
@@ -77,7 +79,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = load_config(arguments.config, arguments.sets).with_values({"trainer.max_epochs": 1})
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = run_training(config, Path(folder) / "run", lambda _: None, standalone=False)
+        checkpoint = run_training(config, Path(folder) / "run", lambda _: None, hooks=RunHooks())
         runs = [one(checkpoint, Path(folder) / str(count)) for count in range(arguments.repetitions)]
     by_stage = {stage: [spent[stage] for spent in runs] for stage in runs[0]}
     figures = {

@@ -15,8 +15,8 @@ import argparse
 import numpy as np
 import torch
 
-from otter_ray.docclassifier.intervals import FPR, _interval, rates
-from otter_ray.docclassifier.metric import pair_roc
+from otter_ray.projects.docclassifier.metrics.bootstrap import FPR, _interval, rates
+from otter_ray.projects.docclassifier.metrics.pair_roc import pair_roc
 
 PHOTOGRAPHS = 18
 WORLDS = {"far apart": (32, 0.5, 0.9), "closer": (16, 0.3, 0.7)}

@@ -22,7 +22,7 @@ import torch
 from results import keep
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
-from otter_ray.docclassifier.metric import validation_metrics
+from otter_ray.projects.docclassifier.metrics.pair_roc import validation_metrics
 
 SIZES = {"itertools": (512, 2048), "ours": (512, 2048, 20_000, 100_000)}
 DIM, IMAGES, FPR = 256, 24, 1e-4

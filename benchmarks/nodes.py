@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import json
 import time
 from functools import partial
@@ -21,17 +20,18 @@ from typing import Any
 import optuna
 from ray.cluster_utils import Cluster
 from results import keep
-from rich.console import Console
 
-from otter_ray.config import StudyOptions, load_config, load_space
-from otter_ray.tune.cluster import living
-from otter_ray.tune.driver import run_trainable
-from otter_ray.tune.dry_run import plan_for
-from otter_ray.tune.first import enqueue_first
-from otter_ray.tune.folder import StudyFolder
-from otter_ray.tune.run import Search
-from otter_ray.tune.session import ray_session
-from otter_ray.tune.show import Lines
+from otter_ray.config import load_config
+from otter_ray.space import SearchProblem, StudyOptions, load_space
+from otter_ray.study.initial_trials import enqueue_first
+from otter_ray.study.layout import StudyFolder
+from otter_ray.tune.cluster.nodes import living_members
+from otter_ray.tune.cluster.planner import plan_for
+from otter_ray.tune.cluster.session import RaySession
+from otter_ray.tune.context import StudyContext
+from otter_ray.tune.display.reporter import ProgressReporter
+from otter_ray.tune.driver.tuner import StudyTuner
+from otter_ray.tune.messages import EpochResult
 
 NODE = {"num_cpus": 2, "object_store_memory": 10**8}
 EPOCHS = 4
@@ -42,7 +42,7 @@ def sleeper(seconds: float, assignment: dict[str, Any]) -> None:
 
     for epoch in range(1, EPOCHS + 1):
         time.sleep(seconds)
-        tune.report({"epoch": epoch, "valid_fpr@4": 0.5, "metrics/valid_fpr@4": 0.5})
+        tune.report(EpochResult(epoch, 0.5, {"valid_fpr@4": 0.5}).to_tune())
 
 
 def wall_time(nodes: int, trials: int, seconds: float) -> tuple[int, float]:
@@ -53,7 +53,7 @@ def wall_time(nodes: int, trials: int, seconds: float) -> tuple[int, float]:
     try:
         for _ in range(nodes):
             cluster.add_node(**NODE)
-        with ray_session(cluster.address):
+        with RaySession(cluster.address).start():
             return _search(trials, seconds)
     finally:
         cluster.shutdown()
@@ -63,12 +63,12 @@ def _search(trials: int, seconds: float) -> tuple[int, float]:
     config = load_config("demo").with_values({"trainer.max_epochs": EPOCHS})
     options = StudyOptions(scheduler={"name": "none"}, num_trials=trials)
     space = dataclasses.replace(load_space("demo"), study=options)
-    plan = plan_for(config, space, [member.node for member in living()], [])
+    plan = plan_for(SearchProblem(config, space), [member.node for member in living_members()], [])
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-    enqueue_first(study, config, space)
-    search = Search(config, space, StudyFolder(Path("nodes")), study)
+    enqueue_first(study, SearchProblem(config, space))
+    search = StudyContext(SearchProblem(config, space), StudyFolder(Path("nodes")), study)
     started = time.perf_counter()
-    run_trainable(partial(sleeper, seconds), search, plan, Lines(Console(file=io.StringIO())))
+    StudyTuner(search, plan, ProgressReporter()).run(partial(sleeper, seconds))
     wall = time.perf_counter() - started
     ended = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     if len(ended) != trials:

@@ -272,6 +272,23 @@ def nodes(facts: dict[str, Any]) -> str:
     )
 
 
+FORKED = {
+    "replaced_s": "from the kill of a slot to the end of its trial's next epoch, s",
+    "group_s": "a trial of two workers that trains one tiny epoch, s",
+    "private_mb": "memory that a slot shares with no other process, MB",
+}
+
+
+def forks(facts: dict[str, Any]) -> str:
+    """What forked workers save."""
+    rows = []
+    for name, what in FORKED.items():
+        forked, alone = (facts["figures"][name][way] for way in ("forked", "alone"))
+        rows.append((what, spread(forked), spread(alone), f"{forked['median'] / alone['median']:.2f}"))
+    text = "Workers that are forked from a process which has imported torch, and (`OTTER_RAY_FORK_SERVER=0`) those "
+    return f"{text}that import it.\n\n" + table("what | forked | imports | ratio", rows)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "study": ("A study's wall time", study),
     "start": ("Start", start),
@@ -281,6 +298,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "metric": ("The metric", metric),
     "driver": ("The driver at scale", driver),
     "actors": ("Trials through Ray's actors", actors),
+    "forks": ("Forked workers", forks),
     "export": ("Export", export),
     "partial_fc": ("PartialFC", partial_fc),
     "nodes": ("More nodes", nodes),

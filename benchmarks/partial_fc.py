@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from results import keep
 from torch import Tensor
 
-from otter_ray.docclassifier import CosFace
+from otter_ray.projects.docclassifier import CosFace
 
 WAYS = {"dense": 1.0, "ours, rate 1": 1.0, "ours, rate 0.1": 0.1}
 GB = 1e9

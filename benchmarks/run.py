@@ -29,6 +29,7 @@ COMMANDS = {
     "metric": "metric.py",
     "driver": "driver.py --trials 10000 --then 100000",
     "actors": "actors.py",
+    "forks": "forks.py",
     "export": "export.py demo",
     "partial_fc": "partial_fc.py",
     "nodes": "nodes.py",

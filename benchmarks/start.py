@@ -22,7 +22,8 @@ from results import keep
 TUNE = [sys.executable, "-m", "otter_ray.tune"]
 RAY = 'import ray; ray.init(address="local", include_dashboard=True, log_to_driver=False)'
 IMPORTS = (
-    "import otter_ray.docclassifier, otter_ray.tune.trial, otter_ray.train.run, ray.tune, ray.train.torch"
+    "import otter_ray.projects.docclassifier, otter_ray.tune.worker.trainable, otter_ray.train.trainer, "
+    "ray.tune, ray.train.torch"
 )
 SHORT = [
     "--trials",

@@ -28,9 +28,10 @@ import torch
 from results import keep
 
 from otter_ray.config import Config, load_config
+from otter_ray.cpus import available_cpus
 from otter_ray.train.builders import build_datasets, build_model, fill_classes, with_classes
-from otter_ray.train.cpus import available_cpus
-from otter_ray.train.run import run_training
+from otter_ray.train.run_options import RunHooks
+from otter_ray.train.trainer import run_training
 
 BARE_SECONDS = 5.0
 
@@ -80,7 +81,7 @@ def trial(config: Config, images: int) -> float:
     """Images a second from the second epoch's beginning to the last one's end."""
     marks: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        run_training(config, Path(folder), lambda _: marks.append(time.perf_counter()), standalone=False)
+        run_training(config, Path(folder), lambda _: marks.append(time.perf_counter()), hooks=RunHooks())
     return images * (len(marks) - 1) / (marks[-1] - marks[0])
 
 

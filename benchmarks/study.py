@@ -37,7 +37,7 @@ SETS = [
     "dataset.train_options.options.length_of_dataset=448",
     "dataset.valid_options.options.captures=12",
 ]
-IMPORTS = "import otter_ray.docclassifier, otter_ray.train.run, ray.tune, ray.train.torch"
+IMPORTS = "import otter_ray.projects.docclassifier, otter_ray.train.trainer, ray.tune, ray.train.torch"
 # Each is a script of `peers/`, with its arguments; {job} is the job's file.
 PEERS = {
     "optuna": "optuna_two.py {job}",

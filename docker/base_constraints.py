@@ -14,7 +14,7 @@ CUDA_PACKAGE = re.compile(r"(nvidia|cuda)-")
 
 
 def for_base(constraints: list[str], brought: dict[str, str]) -> list[str]:
-    """The constraints for a base that brings these versions; all of them when it brings no torch."""
+    """Return the constraints for a base that brings these versions; all of them when it brings no torch."""
     if "torch" not in brought:
         return constraints
     kept = [line for line in constraints if not CUDA_PACKAGE.match(line) and name(line) not in BUILT_TOGETHER]
@@ -22,7 +22,7 @@ def for_base(constraints: list[str], brought: dict[str, str]) -> list[str]:
 
 
 def name(line: str) -> str:
-    """The package that a line constrains."""
+    """Return the package that a line constrains."""
     return re.split(r"[=<>!~; ]", line, maxsplit=1)[0]
 
 

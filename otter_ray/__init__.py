@@ -1,25 +1,42 @@
-"""One YAML + one search space in, a proven ONNX file out.
+"""One YAML and one search space in, a verified ONNX file out.
 
-Otter's building blocks can be imported from here; each is loaded at its first use, so that
+Otter's building blocks can be imported from here. Each is loaded when it is first used, so that
 `import otter_ray` alone stays light.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from otter_ray import lazy
+from otter_ray.errors import OtterError
 
 if TYPE_CHECKING:
     from otter_ray.config import load_config
-    from otter_ray.train.augment import BorderValueMixin, FillValueMixin
+    from otter_ray.train.albumentations_mixins import BorderValueMixin, FillValueMixin
     from otter_ray.train.builders import (
         build_callback,
         build_dataset,
-        build_logger,
         build_trainer,
         load_model_from_config,
     )
-    from otter_ray.train.mixin import BaseMixin
+    from otter_ray.train.model.module_mixin import BaseMixin
+    from otter_ray.train.tracking.loggers import build_logger
+else:
+    __getattr__ = lazy.on_first_use(
+        __name__,
+        {
+            "BaseMixin": "train.model.module_mixin",
+            "BorderValueMixin": "train.albumentations_mixins",
+            "FillValueMixin": "train.albumentations_mixins",
+            "build_callback": "train.builders",
+            "build_dataset": "train.builders",
+            "build_logger": "train.tracking.loggers",
+            "build_trainer": "train.builders",
+            "load_config": "config",
+            "load_model_from_config": "train.builders",
+        },
+    )
 
 __version__ = "0.1.0"
 
@@ -27,6 +44,7 @@ __all__ = [
     "BaseMixin",
     "BorderValueMixin",
     "FillValueMixin",
+    "OtterError",
     "build_callback",
     "build_dataset",
     "build_logger",
@@ -34,16 +52,3 @@ __all__ = [
     "load_config",
     "load_model_from_config",
 ]
-
-_MODULES = {
-    "BaseMixin": "train.mixin",
-    "BorderValueMixin": "train.augment",
-    "FillValueMixin": "train.augment",
-    "load_config": "config",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'train.builders')}"), name)

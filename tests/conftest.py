@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import signal
 import subprocess
@@ -10,13 +11,25 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import optuna
 import pytest
-from commands import Command
+from rich.console import Console
 
-from otter_ray.config import Config, Space, StudyOptions, load_config, load_space
+from otter_ray.config import Config, load_config
+from otter_ray.console import log_to_console
+from otter_ray.space import Space, StudyOptions, load_space
+from tests.support.commands import Command
 
+pytest_plugins = [
+    "tests.support.config_fixtures",
+    "tests.support.image_fixtures",
+    "tests.support.rays",
+    "tests.support.storage_fixtures",
+    "tests.support.study_fixtures",
+]
 SIZE = 32
 # Little training at a high BatchNorm momentum: what the evaluation mode sees is not the initial state.
 TINY = {
@@ -42,6 +55,42 @@ TINY = {
 }
 
 
+# Where tests start a Ray, in two groups that take about as long. Each group runs in one process.
+WITH_RAY = {
+    "own Ray": (
+        "tests/compat/",
+        "tests/integration/init/",
+        "tests/integration/test_seed.py",
+        "tests/integration/test_wheel.py",
+        "tests/integration/tune/test_extend.py",
+        "tests/integration/tune/test_finalists.py",
+        "tests/integration/tune/test_pbt.py",
+        "tests/integration/tune/test_worker_group.py",
+        "tests/system/chaos/test_full_disk.py",
+        "tests/system/chaos/test_kills.py",
+    ),
+    # Those that look at Rays from outside or take a node away, too.
+    "Ray": (
+        "tests/integration/doctor/",
+        "tests/integration/tune/",
+        "tests/system/chaos/",
+        "tests/system/cluster/",
+        "tests/unit/tune/test_bad_input.py",
+    ),
+}
+# The longest files without a Ray, 8 to 20 s each. They come before the others, so that neither process waits
+# for one at the end.
+LONG = (
+    "tests/unit/tune/samplers/test_optuna_suite.py",
+    "tests/test_layout.py",
+    "tests/unit/docclassifier/test_clip_teacher.py",
+    "tests/unit/docclassifier/test_training_set.py",
+    "tests/unit/docclassifier/test_device_augment.py",
+    "tests/unit/tune/selection/test_winner.py",
+    "tests/unit/doctor/test_doctor.py",
+    "tests/unit/tune/samplers/test_samplers.py",
+    "tests/unit/config/test_properties.py",
+)
 STUDIES: list[Command] = []  # that the running test has started
 
 
@@ -54,9 +103,51 @@ class Run:
     reports: list
 
 
+# `make test` goes through many more examples of each property than `make test-fast`.
+hypothesis.settings.register_profile("thorough", max_examples=600)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Every tiny run earns this warning; the metric's own tests ask for it.
-    config.addinivalue_line("filterwarnings", "ignore:valid_fpr@4 rests on:UserWarning")
+    config.addinivalue_line("filterwarnings", "ignore:with only .* valid_fpr@4:UserWarning")
+
+
+def scope_of(nodeid: str) -> str:
+    """Return the group of tests that runs in one process: those of a file, or a group of those with a Ray."""
+    file = nodeid.partition("::")[0]
+    return next((group for group, where in WITH_RAY.items() if file.startswith(where)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Say what `pytest -n 2` runs in one process.
+
+    The tests of a file share its fixtures. Two studies at once fit on two CPUs, more do not: with a third
+    process the whole took longer. Each process begins with one of the two groups and then takes file by file.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope_of(nodeid)
+
+    config.option.loadscopereorder = False  # pytest_collection_modifyitems says the order
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that start a Ray first, then the longest files: the others fill what remains."""
+    places = {scope: place for place, scope in enumerate([*WITH_RAY, *LONG])}
+    items.sort(key=lambda item: places.get(scope_of(item.nodeid), len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_each() -> None:
+    """Beside another process, torch's second thread would mostly wait for a core, and spin meanwhile."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,10 +174,11 @@ def tiny_sets() -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_config: Config, session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run of `tiny_config`. Read it, never write into its folder."""
-    from otter_ray.train.run import run_training
+    from otter_ray.train.run_options import RunOptions
+    from otter_ray.train.trainer import run_training
 
     folder, reports = tmp_path_factory.mktemp("tiny_run"), []
-    best = run_training(tiny_config, folder, reports.append, cpus=1)
+    best = run_training(tiny_config, folder, reports.append, RunOptions(cpus=1))
     return Run(folder, best, reports)
 
 
@@ -136,6 +228,21 @@ def demo() -> tuple[Config, Space]:
 @pytest.fixture
 def study() -> optuna.Study:
     return optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+
+
+@pytest.fixture
+def printed() -> Iterator[Callable[[], str]]:
+    """Prints what is logged, as a command does; gives what was printed since it was last asked."""
+    output = io.StringIO()
+
+    def read() -> str:
+        text = output.getvalue()
+        output.seek(0)
+        output.truncate()
+        return text
+
+    with log_to_console(Console(file=output, highlight=False, markup=False, soft_wrap=True)):
+        yield read
 
 
 LINUX = hasattr(os, "sched_setaffinity")

@@ -47,15 +47,16 @@ class Job:
     def train(self, number: int, tell: Callable[[int, float], None]) -> None:
         """Trains a trial on one CPU; `tell(epoch, value)` after each epoch, and what it raises ends it."""
         from otter_ray.config import load_config
-        from otter_ray.train.report import EpochReport
-        from otter_ray.train.run import run_training
+        from otter_ray.train.run_options import RunHooks, RunOptions
+        from otter_ray.train.tracking.epoch_report import EpochReport
+        from otter_ray.train.trainer import run_training
 
         def report(epoch: EpochReport) -> None:
             self.record(number, epoch.epoch)
             tell(epoch.epoch, epoch.metrics[METRIC])
 
         config = load_config("demo", self.sets).with_values(self.trials[number])
-        run_training(config, self.trial_folder(number), report, metric=METRIC, cpus=1, standalone=False)
+        run_training(config, self.trial_folder(number), report, RunOptions(metric=METRIC, cpus=1), RunHooks())
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial's checkpoints and events go."""

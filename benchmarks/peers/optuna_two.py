@@ -35,7 +35,8 @@ def launch(file: str) -> int:
 
 
 def work(job: Job) -> None:
-    from otter_ray.config import load_config, load_space
+    from otter_ray.config import load_config
+    from otter_ray.space import load_space
 
     config, space = load_config("demo", job.sets), load_space("demo")
 

@@ -11,10 +11,12 @@ import optuna
 import yaml
 from peers.job import METRIC, Job
 
-from otter_ray.config import Space, StudyOptions, load_config, load_space
-from otter_ray.report.rows import open_journal, read_rows
-from otter_ray.tune.first import enqueue_first
-from otter_ray.tune.sampler import build_sampler
+from otter_ray.config import load_config
+from otter_ray.space import SearchProblem, Space, StudyOptions, load_space
+from otter_ray.study.initial_trials import enqueue_first
+from otter_ray.study.journal import open_journal
+from otter_ray.study.trials import read_records
+from otter_ray.tune.samplers.factory import make_sampler
 
 NAME = "ours"
 
@@ -23,8 +25,8 @@ def draw(job: Job, count: int) -> list[dict[str, Any]]:
     """What the command will draw: the base config, then random search's trials, which the seed gives."""
     config, space = load_config("demo", job.sets), _space(job)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=build_sampler(space.study, config.common.seed))
-    enqueue_first(study, config, space)
+    study = optuna.create_study(sampler=make_sampler(space.study, config.common.seed))
+    enqueue_first(study, SearchProblem(config, space))
     return [space.suggest(study.ask(), config) for _ in range(count)]
 
 
@@ -44,7 +46,7 @@ def record(job: Job) -> None:
     """
     journal = Path(job.folder) / "demo" / NAME / "study.journal"
     study = optuna.load_study(study_name=NAME, storage=open_journal(journal))
-    for row, trial in zip(read_rows(study), study.trials, strict=True):
+    for row, trial in zip(read_records(study), study.trials, strict=True):
         given = job.trials[row.number]
         if row.state not in ("complete", "pruned") or not (row.is_base or row.values == given):
             raise SystemExit(f"ours: trial {row.number} is {row.state} with {row.values}, given was {given}")

@@ -22,7 +22,7 @@ from scipy.stats import qmc
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from otter_ray.docclassifier.losses import CosFace
+from otter_ray.projects.docclassifier.modeling.losses import CosFace
 from otter_ray.train.schedules import PolynomialLRWarmup
 
 TABLE = Path(__file__).with_suffix(".parquet")

@@ -23,7 +23,7 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from otter_ray.config import Config, load_config
-from otter_ray.docclassifier.metric import pair_roc
+from otter_ray.projects.docclassifier.metrics.pair_roc import pair_roc
 from otter_ray.train.builders import build_datasets, build_model, with_classes
 from otter_ray.train.schedules import PolynomialLRWarmup
 

@@ -7,9 +7,10 @@ import math
 from zlib import crc32
 
 import numpy as np
-from methods import Make, Method, seeded
+from methods import Make, Method, Values, seeded
 from numpy.typing import NDArray
-from surrogate import SIGNALS, Surrogate, Task
+from surrogate import Surrogate
+from tasks import Task
 
 JITTER = 0.1  # of an epoch's seconds, and of a configuration's
 
@@ -28,6 +29,8 @@ class Study:
         self.curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self.speed: dict[str, float] = {}
         self.best, self.average = -math.inf, 0.0
+        self.values: dict[str, Values] = {}
+        self.gains: list[tuple[int, str, float]] = []  # (epochs spent, trial, its best value so far)
         self.counter = 0
 
     def run(self, budget: int) -> NDArray[np.float32]:
@@ -42,15 +45,22 @@ class Study:
             now, _, key, epoch = heapq.heappop(self.events)
             noisy, mean = self.curves[key]
             value = float(noisy[0, epoch - 1])
+            if value >= noisy[0, :epoch].max():
+                self.gains.append((spent, key, value))
             if value > self.best:
                 self.best, self.average = value, float(mean[0, epoch - 1])
             found[:, spent] = self.best, self.average
-            signals = dict(zip(SIGNALS.values(), map(float, noisy[:, epoch - 1]), strict=True))
+            signals = dict(zip(self.surrogate.signals, map(float, noisy[:, epoch - 1]), strict=True))
             if self.method.epoch(key, epoch, signals, epoch == self.surrogate.epochs):
                 self._next(now, key, epoch + 1)
             else:
                 self._start(now)
         return found
+
+    def top(self, count: int, budget: int) -> list[str]:
+        """The best trials by what they had logged when so many epochs were spent."""
+        best = {key: value for spent, key, value in self.gains if spent < budget}
+        return heapq.nlargest(count, best, key=lambda key: best[key])
 
     def _start(self, now: float) -> None:
         self.counter += 1
@@ -58,6 +68,7 @@ class Study:
         values = self.method.begin(key)
         if values is None:
             return
+        self.values[key] = values
         self.curves[key] = self.surrogate.curves(values)
         self.speed[key] = float(np.exp(self.random.normal(0, JITTER)))
         self._next(now, key, 1)

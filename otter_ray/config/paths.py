@@ -5,46 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 KeyPath = tuple[str, ...]
-MAX_DEPTH = 40  # of a value in a file; recursion must end in a message, too
+MAX_DEPTH = 40  # of a value in a file; recursion, too, must end in a message
+HALF_CHARACTER = "an invalid character (half of a surrogate pair). Remove it."
 
 
 def split(key: str) -> KeyPath:
-    """The parts of a dotted key. Raises LookupError when one is empty or not whole text."""
+    """Split a dotted key into its parts. Raises LookupError if one is empty or not valid text."""
     parts = tuple(key.split("."))
     if not all(parts):
         raise LookupError(f"{key!r} has an empty part. Write a key such as optimizer.options.lr.")
     if not is_whole(key):
-        raise LookupError(f"{key!r} holds half a character (a surrogate). Write it whole.")
+        raise LookupError(f"{key!r} contains {HALF_CHARACTER}")
     return parts
 
 
 def dotted(path: KeyPath) -> str:
-    """The key of a path, for messages: an empty part is seen."""
+    """Return the key of a path, for messages: an empty part is visible."""
     return ".".join(part or "''" for part in path)
 
 
 def is_whole(text: str) -> bool:
-    """Whether no half of a character (a surrogate) is in `text`: it can be written as UTF-8."""
+    """Return whether `text` can be written as UTF-8: it contains no half of a surrogate pair."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether one dotted key is the other or stands below it."""
+    """Return whether one dotted key is the other one, or is below it."""
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def read(data: Any, path: KeyPath) -> Any:
-    """The value at `path`. Raises LookupError, which says which part is absent."""
+    """Return the value at `path`. Raises LookupError, which names the part that is missing."""
     for part in path:
         data = _child(data, part)
     return data
 
 
 def assign(data: dict[str, Any], path: KeyPath, value: Any) -> None:
-    """Put `value` at `path`, making the mappings on the way. Raises LookupError.
+    """Put `value` at `path`, and make the mappings on the way. Raises LookupError.
 
-    Whether the key means anything is for the schema to say; here only lists and single values on the
-    way can refuse.
+    The schema decides whether the key means anything. Here only lists and single values on the way are
+    refused.
     """
     node: Any = data
     for part in path[:-1]:
@@ -59,10 +60,14 @@ def assign(data: dict[str, Any], path: KeyPath, value: Any) -> None:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A deep copy of dict, list, str, int, float, bool and None. Tuples become lists, keys text.
+    """Make a deep copy of dict, list, str, int, float, bool and None. Tuples become lists, keys text.
 
-    Raises TypeError for anything that YAML cannot hold, and below MAX_DEPTH levels, `depth` of which
-    are already above `value`.
+    Args:
+        value: What to copy.
+        depth: How many levels are above `value`.
+
+    Raises:
+        TypeError: YAML cannot hold the value, or it is nested deeper than MAX_DEPTH levels.
     """
     if depth > MAX_DEPTH:
         raise TypeError(f"nested deeper than {MAX_DEPTH} levels. Make it flatter.")

@@ -1,14 +1,17 @@
-"""The sections of a config. `-1` stands for what is known only at run time."""
+"""The sections of a config. `-1` means a value that is known only at run time."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetPydanticSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, GetPydanticSchema, Tag, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
-from otter_ray.config.rules import (
+from otter_ray.config.types import (
+    BY_COUNT,
+    ONE,
+    SEVERAL,
     Count,
     Extent,
     Flag,
@@ -34,12 +37,12 @@ class Component(Section):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Everything that goes to the class: the options and what stands beside them."""
+        """Everything that goes to the class: the options and the values next to them."""
         return {**self.options, **(self.model_extra or {})}
 
 
 class Loss(Component):
-    """A loss; single values such as `num_classes: -1` may stand beside its options."""
+    """A loss; single values such as `num_classes: -1` may be next to its options."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Scalar]
@@ -47,46 +50,58 @@ class Loss(Component):
     @model_validator(mode="after")
     def _each_argument_once(self) -> Self:
         if twice := sorted(set(self.options) & set(self.model_extra or {})):
-            text = f"{', '.join(twice)} stands both beside `options` and in it. Remove one of the two."
+            text = f"{', '.join(twice)} is given twice: in `options` and next to it. Remove one of the two."
             raise PydanticCustomError("rule", "{text}", {"text": text})
         return self
+
+
+def _number_is_name(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
+# YAML reads a name such as 20241010 as a number.
+RunName = Annotated[str, Rule("a name or a path"), BeforeValidator(_number_is_name)]
 
 
 class Common(Section):
     """What the whole run shares."""
 
-    batch_size: Count  # images of one step, on each worker
-    image_size: ImageSize  # pixels
-    is_restore: Flag = False  # continue from a checkpoint of an earlier run...
-    restore_ind: Text = ""  # ...namely of this one...
-    restore_ckpt: Text = ""  # ...from this file of it; empty takes the newest `last`
-    restore_all_states: Flag = False  # the optimizer's state too, not only the weights
-    preview: Flag | None = None  # pictures after each validation; absent: in a lone run, not in a study
+    batch_size: Count  # images per step, on each worker
+    image_size: ImageSize  # size of the model's input in pixels
+    is_restore: Flag = False  # start from the weights of an earlier run
+    restore_ind: RunName = ""  # name or path of the run or study to restore from
+    restore_ckpt: Text = ""  # checkpoint file in that run; empty means the newest `last`
+    restore_all_states: Flag = False  # also restore the optimizer, the schedule and the epoch count
+    preview: Flag | None = None  # draw pictures after each validation; absent: only in a standalone run
     preview_batch: Count = 1000  # steps between two pictures of a training batch
-    use_imagenet: Flag = False  # its images are classes, too
-    use_clip: Flag = False  # the embeddings of clean images follow a teacher's
-    seed: Index = 0  # of weights, sampling and the search; a data set has a `seed` option of its own
+    use_imagenet: Flag = False  # also train on ImageNet's images, each as a class
+    use_clip: Flag = False  # train embeddings of clean images to follow a teacher's
+    seed: Index = 0  # seed of weights, sampling and the search; data sets have their own `seed` option
 
 
 class GlobalSettings(Section):
     """What other sections refer to."""
 
-    image_size: ImageSize | None = None  # pixels
+    image_size: ImageSize | None = None  # size of the model's input in pixels
 
 
 Devices = Annotated[int | str | list[int], Rule("auto, a number of devices or a list such as [0, 1]")]
 Precision = Annotated[int | str, Rule("a precision such as 32 or bf16-mixed")]
 
 
+# Values of trainer.accelerator that need a GPU.
+GPU_ACCELERATORS = ("gpu", "cuda")
+
+
 class Trainer(Section):
-    """Arguments of Lightning's Trainer; the ones not named here are checked by its signature."""
+    """Arguments of Lightning's Trainer. Those not listed here are checked against its signature."""
 
     model_config = ConfigDict(extra="allow")
 
-    max_epochs: Count  # of a trial that nobody stops
+    max_epochs: Count  # epochs of a run, or of a trial that is not stopped early
     precision: Precision | None = None
-    val_check_interval: NotNegative | None = None  # epochs when a fraction, steps when whole
-    gradient_clip_val: NotNegative | None = None  # of the gradient's norm
+    val_check_interval: NotNegative | None = None  # a fraction of an epoch, or a whole number of steps
+    gradient_clip_val: NotNegative | None = None  # largest norm of the gradient
     accumulate_grad_batches: Count = 1
     accelerator: Text = "auto"  # auto, cpu, gpu, ...
     devices: Devices = "auto"
@@ -95,12 +110,14 @@ class Trainer(Section):
 class Model(Section):
     """The Lightning module and its parts."""
 
+    HINT: ClassVar[str] = " A model is built from such parts; see docs/your-project.md."
+
     name: Name
     backbone: Component
     neck: Component | None = None
     head: Component
     loss: Loss
-    teacher: Component | None = None  # of common.use_clip; absent: the project's own
+    teacher: Component | None = None  # the teacher for common.use_clip; absent: the project's own
 
 
 class InputShape(Section):
@@ -113,26 +130,27 @@ class InputShape(Section):
 class Onnx(Section):
     """What is exported, and how."""
 
-    name: Name  # the wrapper's class
+    name: Name  # class of the wrapper
     input_shape: dict[str, InputShape]
     input_names: Names
     output_names: Names
-    dynamic_axes: dict[str, dict[str, Text]] = Field(default_factory=dict)  # tensor: {axis: its name}
+    dynamic_axes: dict[str, dict[str, Text]] = Field(default_factory=dict)  # tensor: {axis: name of the axis}
     options: Options = Field(default_factory=dict)  # arguments of torch.onnx.export
+    # Arguments of the wrapper besides the model, such as `channels: bgr` for images as OpenCV reads them.
     wrapper_options: Options = Field(default_factory=dict)
 
 
 class Dataset(Section):
-    """The documents to train on, to validate with, and to test what is exported on."""
+    """The data sets: to train, to validate, and to test the exported model."""
 
     train_options: Component
     valid_options: Component
-    test_options: Component | None = None  # neither trained on nor selected on; absent: no test
+    test_options: Component | None = None  # used neither to train nor to select; absent: no test
 
 
 class _LoaderOptions(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="allow", strict=True)  # type: ignore[misc]
-    batch_size: Extent  # -1: common.batch_size
+    batch_size: Extent  # -1 means common.batch_size
     num_workers: Index
 
 
@@ -147,7 +165,7 @@ class Dataloader(Section):
 
 
 class LrScheduler(Component):
-    """A learning rate schedule; `pl_options` tell Lightning when to step it."""
+    """A learning rate schedule. `pl_options` tell Lightning when to step it."""
 
     pl_options: Options = Field(default_factory=dict)
 
@@ -159,17 +177,23 @@ def _nothing_is_none_of_them(value: Any) -> Any:
 Callbacks = Annotated[list[Component], BeforeValidator(_nothing_is_none_of_them)]
 
 
-class Phase(Section):
-    """The first epochs of a run, in which some keys have other values than the config gives them."""
+Loggers = Annotated[
+    Annotated[Component, Tag(ONE)] | Annotated[list[Component], Tag(SEVERAL)],
+    BY_COUNT,
+]
 
-    epochs: Count  # of the run, from its start: the phase's last
-    values: Mapping  # dotted key below optimizer.options: value
+
+class Phase(Section):
+    """The first epochs of a run, in which some keys have other values."""
+
+    epochs: Count  # the phase's last epoch, counted from the start of the run
+    values: Mapping  # dotted key below optimizer.options: value in this phase
 
 
 class Sections(Section):
     """All sections, in the order in which they are written."""
 
-    project: Name = "docclassifier"  # the package that `name:` is looked up in
+    project: Name = "docclassifier"  # package in which each `name:` is looked up first
     common: Common
     global_settings: GlobalSettings | None = None
     trainer: Trainer
@@ -180,6 +204,12 @@ class Sections(Section):
     dataloader: Dataloader
     optimizer: Component
     lr_scheduler: LrScheduler | None = None
-    schedule: list[Phase] | None = None  # in the order of their epochs; then the config's own values hold
+    schedule: list[Phase] | None = None  # phases in the order of their epochs; then the config's own values
     callbacks: Callbacks = Field(default_factory=list)
-    logger: Component | None = None
+    logger: Loggers | None = None
+
+    def logger_sections(self) -> list[tuple[str, Component]]:
+        """Return (dotted key, section) of each logger."""
+        if isinstance(self.logger, list):
+            return [(f"logger.{index}", section) for index, section in enumerate(self.logger)]
+        return [("logger", self.logger)] if self.logger is not None else []

@@ -1,1 +1,1 @@
-"""Whether this machine, a cluster and a config are fit for a study; each finding with its remedy."""
+"""Check whether this machine, a cluster and a config are ready for a study."""

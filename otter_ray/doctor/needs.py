@@ -1,9 +1,8 @@
-"""What a config needs of the machines: its folders and files, its precision, the hub."""
+"""Checks of what a config needs from the machines: folders and files, a precision, the hub."""
 
 from __future__ import annotations
 
 import os
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -11,21 +10,22 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otter_ray.config.user_paths import PATH_KEY
 from otter_ray.doctor.finding import Finding, error, ok, warning
 
 if TYPE_CHECKING:
-    from otter_ray.config import Config, Space
+    from otter_ray.config import Config
+    from otter_ray.space import SearchProblem
 
-PATH = re.compile(r"(.*_)?(root|dir|folder|path|file|checkpoint)s?")
-MANY = 10_000  # entries of a folder that are counted
+MAX_COUNTED = 10_000  # entries of a folder
 HUB_SECONDS = 3.0
 AMPERE = 8  # the compute capability from which on a GPU has bfloat16
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def data_paths(config: Config, space: Space | None) -> dict[str, str]:
-    """Key -> folder or file, of the data sets and the model, in the config and in all that is searched."""
-    branches = [config, *map(config.with_values, space.branches(config) if space else ())]
+def data_paths(config: Config, problem: SearchProblem | None) -> dict[str, str]:
+    """Map keys to folders and files of data sets and model, in the config and everything that is searched."""
+    branches = [config, *(branch.config for branch in (problem.branches if problem else ()))]
     found: dict[str, str] = {}
     for branch in branches:
         data = branch.to_dict()
@@ -39,21 +39,21 @@ def data_paths(config: Config, space: Space | None) -> dict[str, str]:
 def _paths_in(data: Any, key: str) -> Iterator[tuple[str, str]]:
     if isinstance(data, Mapping):
         for name, value in data.items():
-            if isinstance(value, str) and value and PATH.fullmatch(name):
+            if isinstance(value, str) and value and PATH_KEY.fullmatch(name):
                 yield f"{key}.{name}", value
             else:
                 yield from _paths_in(value, f"{key}.{name}")
 
 
 def paths(wanted: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether each folder or file is there, and can be read."""
+    """Check that each folder or file exists and can be read."""
     for key, value in wanted.items():
         place = Path(value).expanduser()
         if not place.exists():
             yield error(f"{key}: there is no {place.absolute()}. Mount or fetch it, or --set {key}=PATH.")
         elif not os.access(place, os.R_OK | (os.X_OK if place.is_dir() else 0)):
             yield error(f"{key}: {place.absolute()} cannot be read. Make it readable for this user.")
-        elif place.is_dir() and not (count := sum(1 for _ in islice(place.iterdir(), MANY))):
+        elif place.is_dir() and not (count := sum(1 for _ in islice(place.iterdir(), MAX_COUNTED))):
             yield error(f"{key}: {place.absolute()} is empty. Fill it, or --set {key}=PATH.")
         else:
             entries = f", {_entries(count)}" if place.is_dir() else ""
@@ -65,17 +65,17 @@ def paths(wanted: Mapping[str, str]) -> Iterator[Finding]:
 def _entries(count: int) -> str:
     if count == 1:
         return "1 entry"
-    return f"{count} entries" + (" or more" if count == MANY else "")
+    return f"{count} entries" + (" or more" if count == MAX_COUNTED else "")
 
 
 def precision(config: Config) -> Iterator[Finding]:
-    """Whether this machine's devices have the precision that the config trains in."""
+    """Check that this machine's devices support the precision that the config trains in."""
     import torch
 
     wanted = str(config.trainer.precision)
     on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
     if wanted.startswith("16") and not on_gpu:
-        yield warning(f"trainer.precision {wanted} is for GPUs: on a CPU Lightning takes bf16-mixed. Set 32.")
+        yield warning(f"trainer.precision {wanted} is for GPUs; on a CPU Lightning uses bf16-mixed. Set 32.")
     elif wanted.startswith("bf16") and on_gpu:
         for index in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(index)
@@ -84,7 +84,7 @@ def precision(config: Config) -> Iterator[Finding]:
 
 
 def hub(config: Config | None) -> Iterator[Finding]:
-    """Whether pretrained weights can be fetched. That they cannot is a warning: they may be cached."""
+    """Check that pretrained weights can be downloaded. If not, it is a warning: they may be cached."""
     wants = "" if config is None else _wants(config)
     if config is not None and not wants:
         yield ok(f"{config.name} asks for no pretrained weights")
@@ -104,15 +104,15 @@ def hub(config: Config | None) -> Iterator[Finding]:
     except (OSError, ValueError) as exc:
         yield warning(
             f"{endpoint} does not answer within {HUB_SECONDS:g} s ({exc}): {weights} must be in {cache}. "
-            "Fetch them once on a machine with a network, and set HF_HUB_OFFLINE=1, or each trial waits for "
-            "half a minute before it looks there."
+            "Download them once on a machine with a network, and set HF_HUB_OFFLINE=1; otherwise each trial "
+            "waits for half a minute before it uses the cache."
         )
         return
     yield ok(f"{endpoint} answers{f' ({wants})' if wants else ''}")
 
 
 def _wants(config: Config) -> str:
-    """Which keys ask for pretrained weights; empty for none."""
+    """Name the keys that ask for pretrained weights; empty if none does."""
     wants = _pretrained_in(config.to_dict()["model"], "model")
     return " and ".join([*wants, *(["common.use_clip"] if config.common.use_clip else [])])
 

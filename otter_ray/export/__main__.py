@@ -1,4 +1,4 @@
-"""`python -m otter_ray.export RUN_OR_CHECKPOINT`: an ONNX file, proven."""
+"""`python -m otter_ray.export RUN_OR_CHECKPOINT`: an ONNX file, verified."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from otter_ray.cli import Sets, honest_exit
+from otter_ray.cli import Sets, cli_errors
+from otter_ray.formatting import printable
+from otter_ray.user_folders import use_sound_folders
 
 
 def export(
@@ -15,28 +17,40 @@ def export(
         Path, typer.Argument(help="A run's folder, a study's folder, or a checkpoint (.ckpt).")
     ],
     sets: Sets = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            help="Project whose code the checkpoint may run; those that come with otter_ray may always. "
+            "\\[default: that of configs/CONFIG.yaml in the current folder]"
+        ),
+    ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Where the ONNX file goes. Default: beside the source.")
+        Path | None,
+        typer.Option("--folder", help="Folder for the ONNX file. \\[default: the checkpoint's]"),
     ] = None,
 ) -> None:
-    """Export a trained model to ONNX and prove the file.
+    """Export a trained model to ONNX and verify the file.
 
-    The gate is always on: opset as asked, onnx.checker, batches of 1, 2 and 7 really run, onnxruntime
-    equal to PyTorch, and the metric measured again on the ONNX file over the whole validation set.
+    The gate is always on. It checks the opset, runs onnx.checker and batches of 1, 2 and 7, compares
+    onnxruntime's outputs with PyTorch's, and measures the metric again on the ONNX file over the whole
+    validation set.
     """
-    with honest_exit():
-        from otter_ray.config import Config
-        from otter_ray.export.run import export_checkpoint, find_checkpoint, read_checkpoint
+    with cli_errors():
+        use_sound_folders()
+        from otter_ray.config import project_here
+        from otter_ray.config.user_paths import user_path
+        from otter_ray.export.evaluation import config_of, read_run_checkpoint
+        from otter_ray.export.exporter import export_checkpoint, find_checkpoint
 
-        checkpoint = find_checkpoint(source)
-        config = None
-        if sets:
-            record = read_checkpoint(checkpoint)
-            config = Config.from_dict(record["config"], record["config_name"]).with_sets(sets)
-        exported = export_checkpoint(checkpoint, folder or checkpoint.parent, config)
-        typer.echo(str(exported.gate))
+        checkpoint = find_checkpoint(user_path(source, "RUN_OR_CHECKPOINT"))
+        folder = folder and user_path(folder, "--folder")
+        record = read_run_checkpoint(checkpoint)
+        trusted = project or project_here(record["config_name"])
+        config = config_of(record, checkpoint, trusted).with_sets(sets) if sets else None
+        exported = export_checkpoint(checkpoint, folder or checkpoint.parent, config, project=trusted)
+        typer.echo(printable(str(exported.gate)))
         if announcement := exported.gate.announcement():
-            typer.echo(announcement)
+            typer.echo(printable(announcement))
         typer.echo(f"onnx: {exported.onnx}")
 
 

@@ -1,11 +1,12 @@
-"""Writing the ONNX file: wrap, trace, note where it comes from."""
+"""Write an ONNX file: wrap the model, trace it, and record where it comes from."""
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -14,7 +15,10 @@ from torch import nn
 from otter_ray.config import Config
 from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError
-from otter_ray.train.components import find_class, unknown_arguments
+from otter_ray.train.model.channels import exported_channels
+from otter_ray.train.model.example_inputs import example_inputs
+from otter_ray.train.registry import find_class, unknown_arguments
+from otter_ray.train.torch_compat import uncompile, unprinted_onnx_graphs
 
 OPSET = 17
 # Tracing with one image would let a batch of one be baked in.
@@ -22,7 +26,7 @@ TRACE_BATCH = 2
 
 
 def onnx_section(config: Config) -> Onnx:
-    """The config's `onnx:`. Raises ExportError where there is none."""
+    """Return the config's `onnx:` section. Raises ExportError if there is none."""
     if config.onnx is None:
         raise ExportError(
             f"{config.name} has no `onnx:` section. Add one that names the wrapper and its inputs."
@@ -31,7 +35,7 @@ def onnx_section(config: Config) -> Onnx:
 
 
 def wrap(config: Config, model: nn.Module) -> nn.Module:
-    """The part of the model that is exported, in evaluation mode."""
+    """Return the part of the model that is exported, in evaluation mode."""
     section = onnx_section(config)
     try:
         cls = find_class(section.name, "wrapper", config.project)
@@ -39,39 +43,23 @@ def wrap(config: Config, model: nn.Module) -> nn.Module:
         raise ExportError(f"onnx.name: {exc.args[0]}") from exc
     if wrong := unknown_arguments(cls, section.wrapper_options):
         raise ExportError("; ".join(f"onnx.wrapper_options.{name}: {text}" for name, text in wrong.items()))
+    exported_channels(config)
     wrapped: nn.Module = cls(model, **section.wrapper_options)
+    uncompile(wrapped)
     return wrapped.eval()
 
 
-def example_inputs(section: Onnx, batch: int) -> dict[str, torch.Tensor]:
-    """Uniform noise for every input, in the order of `input_names`; the first axis is the batch."""
-    generator = torch.Generator().manual_seed(batch)
-    inputs = {}
-    for name in section.input_names:
-        if name not in section.input_shape:
-            raise ExportError(f"onnx.input_names has {name!r} but onnx.input_shape does not. Add its shape.")
-        shape, dtype = section.input_shape[name].shape, section.input_shape[name].dtype
-        if not isinstance(getattr(torch, dtype, None), torch.dtype):
-            raise ExportError(f"onnx.input_shape.{name}.dtype is {dtype!r}. Give a type such as float32.")
-        if -1 in shape[1:]:
-            raise ExportError(
-                f"onnx.input_shape.{name}.shape is {shape}: only the first, the batch, may be -1."
-            )
-        inputs[name] = torch.rand((batch, *shape[1:]), generator=generator).to(getattr(torch, dtype))
-    return inputs
-
-
 def write_onnx(config: Config, wrapped: nn.Module, path: Path) -> None:
-    """Traces the wrapped model into `path`.
+    """Trace the wrapped model into `path`.
 
     Raises:
-        ExportError: the model cannot be traced, or the file has another opset than asked for.
+        ExportError: The model cannot be traced, or the file has another opset than asked for.
     """
     section = onnx_section(config)
     inputs = example_inputs(section, TRACE_BATCH)
     options = {"opset_version": OPSET, **section.options}
     try:
-        with warnings.catch_warnings(), _graphs_unprinted():
+        with warnings.catch_warnings(), unprinted_onnx_graphs():
             # The tracer is deprecated but honours the opset; the newer exporter raises it in silence.
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(
@@ -91,33 +79,15 @@ def write_onnx(config: Config, wrapped: nn.Module, path: Path) -> None:
         raise ExportError(f"the file has opset {written}, not the {options['opset_version']} asked for")
 
 
-@contextmanager
-def _graphs_unprinted() -> Iterator[None]:
-    """Has torch print the graph of a trace where `verbose` asks for it, and not whenever one fails.
-
-    Torch 2.15 means to ask whether its log is on, and forgets the parentheses of the call.
-    """
-    name = "_jit_is_onnx_log_enabled"
-    asked = getattr(torch._C, name, None)
-    if asked is None:
-        yield
-        return
-    setattr(torch._C, name, None)
-    try:
-        yield
-    finally:
-        setattr(torch._C, name, asked)
-
-
 def _dynamic_axes(section: Onnx) -> dict[str, dict[int, str]]:
-    """Every declared input and output dynamic in its batch axis, whatever the config left out."""
+    """Make the batch axis of every declared input and output dynamic, whatever the config left out."""
     declared = [*section.input_names, *section.output_names]
     axes = {name: {0: "batch_size"} for name in declared}
     for name, given in section.dynamic_axes.items():
         if name not in axes:
             warnings.warn(
                 f"onnx.dynamic_axes names {name!r}, which is neither an input nor an output "
-                f"({', '.join(declared)}): left out. All of these get a dynamic batch.",
+                f"({', '.join(declared)}), and is ignored. All inputs and outputs have a dynamic batch size.",
                 stacklevel=2,
             )
             continue
@@ -126,12 +96,16 @@ def _dynamic_axes(section: Onnx) -> dict[str, dict[int, str]]:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators that the file needs."""
+    """Return the version of ONNX's own operators that the file needs."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
-def add_metadata(path: Path, facts: Mapping[str, str]) -> None:
-    """Writes `facts` into the file's own metadata."""
+def add_metadata(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write `facts` into the file's own metadata, each value as JSON.
+
+    Texts are JSON, too: programs that load a model file may parse every value, and refuse a file that has
+    another one.
+    """
     model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, dict(facts))
+    onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
     onnx.save(model, str(path))

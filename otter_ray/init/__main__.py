@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
-from otter_ray.cli import honest_exit
+from otter_ray.cli import cli_errors
 
 
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The project's: a Python package's name.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the new project and of its Python package, for example my_project."
+        ),
+    ],
 ) -> None:
-    """Make a new project in a folder NAME: package, config, search space and a test that passes at once.
+    """Make a new project in a folder NAME: a package, a config, a search space and a test that passes.
 
     Examples:
 
@@ -23,13 +28,16 @@ def init(
     """
     from otter_ray.init.project import create_project
 
-    with honest_exit():
+    with cli_errors():
         create_project(name, Path(name))
         typer.echo(f"made {name}/. What to do there:")
         typer.echo(f"  cd {name}")
-        typer.echo("  python -m pytest                         # it passes as it is")
-        typer.echo(f"  python -m otter_ray.train {name}         # one run")
-        typer.echo(f"  python -m otter_ray.tune {name}          # a search, and a proven ONNX file")
+        for command, purpose in (
+            ("python -m pytest", "it passes as it is"),
+            (f"python -m otter_ray.train {name}", "one run"),
+            (f"python -m otter_ray.tune {name}", "a search, and a verified ONNX file"),
+        ):
+            typer.echo(f"  {command:{len(name) + 28}}  # {purpose}")
         typer.echo("What to change for your own data and model: README.md there, docs/your-project.md here.")
 
 

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from otter_ray.cli import honest_exit, plain_console
-from otter_ray.errors import StudyError, is_full
+from otter_ray.cli import cli_errors
+from otter_ray.console import log_to_console, plain_console
+from otter_ray.disk import is_disk_full
+from otter_ray.errors import StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from otter_ray.report.story import Story
+    from otter_ray.report.study_data import StudyData
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 def report(
-    studies: Annotated[
+    folders: Annotated[
         list[Path],
-        typer.Argument(metavar="STUDY [OTHER ...]", help="A study's folder, runs/CONFIG/STUDY; or several."),
+        typer.Argument(
+            metavar="STUDY [OTHER ...]",
+            help="Folder of a study, runs/CONFIG/STUDY, or of several studies to compare.",
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            help="The HTML file. Default: STUDY/report.html; of several studies compare.html, here."
+            help="HTML file to write. \\[default: STUDY/report.html; for several studies ./compare.html]"
         ),
     ] = None,
 ) -> None:
@@ -35,56 +42,58 @@ def report(
 
     Works while they run, too. The file needs no network and nothing beside it.
     """
-    with honest_exit():
-        stories = [open_story(study) for study in studies]
-        console = plain_console()
-        if len(stories) == 1:
-            _one(console, stories[0], output)
+    console = plain_console()
+    with cli_errors(), log_to_console(console):
+        from otter_ray.config.user_paths import user_path
+        from otter_ray.study.layout import require_journal
+
+        folders = [user_path(folder, "STUDY") for folder in folders]
+        output = output and user_path(output, "--output")
+        for folder in folders:
+            require_journal(folder)
+        # Only now: a wrong folder is reported without waiting for optuna.
+        from otter_ray.report.study_data import StudyData
+
+        studies = [StudyData.open(folder) for folder in folders]
+        if len(studies) == 1:
+            _one(console, studies[0], output)
         else:
-            _several(console, stories, output)
+            _several(console, studies, output)
 
 
-def open_story(folder: Path) -> Story:
-    """The study in a folder. Raises StudyError where there is none."""
-    journal = folder / "study.journal"
-    if not journal.is_file():
-        raise StudyError(f"{folder} holds no study.journal. Give a study's folder: runs/CONFIG/STUDY.")
-    from otter_ray.report.rows import newest_study, open_journal
-    from otter_ray.report.story import Story
+def _one(console: Console, data: StudyData, output: Path | None) -> None:
+    from otter_ray.formatting import announcement
+    from otter_ray.report.html_report import REPORT, write_report
+    from otter_ray.report.terminal import print_study
 
-    loaded = newest_study(open_journal(journal))
-    if loaded is None:
-        raise StudyError(f"{journal} holds no study yet. Wait for its first trial.")
-    return Story(loaded, folder)
-
-
-def _one(console: Console, story: Story, output: Path | None) -> None:
-    from otter_ray.figures import announcement
-    from otter_ray.report.page import print_page
-    from otter_ray.report.render import REPORT, write_report
-
-    print_page(console, story.study, story.folder, story.rows, story.exported)
-    if story.exported and (test := story.exported["gate"].get("test")):
-        console.print(announcement(test, story.metric))
-    path = output or story.folder / REPORT
-    written(path, lambda: write_report(story, path))
+    print_study(data.study, data.rows, data.finalists, data.exported, console.print)
+    for error in data.unreadable():
+        logger.warning(error)
+    if data.exported and (test := data.exported["gate"].get("test")):
+        console.print(announcement(test, data.metric))
+    path = output or data.folder / REPORT
+    write_or_explain(path, lambda: write_report(data, path))
     console.print(f"report: {path}")
 
 
-def _several(console: Console, stories: list[Story], output: Path | None) -> None:
+def _several(console: Console, studies: list[StudyData], output: Path | None) -> None:
     from otter_ray.report.compare import COMPARISON, write_comparison
 
     path = output or Path(COMPARISON)
-    console.print(written(path, lambda: write_comparison(stories, path)))
+    console.print(write_or_explain(path, lambda: write_comparison(studies, path)))
     console.print(f"comparison: {path}")
 
 
-def written(path: Path, write: Callable[[], T]) -> T:
-    """What `write` gives. Raises StudyError where `path` cannot be written."""
+def write_or_explain(path: Path, write: Callable[[], T]) -> T:
+    """Return what `write` returns.
+
+    Raises:
+        StudyError: `path` cannot be written.
+    """
     try:
         return write()
     except OSError as exc:
-        if is_full(exc):
+        if is_disk_full(exc):
             raise
         raise StudyError(
             f"{path} cannot be written: {exc.strerror or exc}. Give another file with --output."

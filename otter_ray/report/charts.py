@@ -1,4 +1,4 @@
-"""Figures of a study that Optuna has none for."""
+"""Charts of a study that Optuna does not have."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 from plotly.colors import sample_colorscale
 
-from otter_ray.report.html import Chart
-from otter_ray.report.rows import TrialRow
+from otter_ray.report.html_page import Chart
+from otter_ray.study.status import TrialStatus
+from otter_ray.study.trials import TrialRecord
 
-# They have to show on white and on black.
-BASE, WINNER, GREY, FAILED = "#3b82f6", "#ea580c", "#94a3b8", "#dc2626"
-DONE, RUNNING = "#0d9488", "#ca8a04"
-STATES = {"complete": DONE, "pruned": GREY, "failed": FAILED, "unfinished": RUNNING}
-# Bars of a timeline: of more, their edges would hide them.
-BARS = 200
+# They must be visible on white and on black.
+BASE_COLOUR, WINNER_COLOUR, GREY_COLOUR, FAILED_COLOUR = "#3b82f6", "#ea580c", "#94a3b8", "#dc2626"
+DONE_COLOUR, RUNNING_COLOUR = "#0d9488", "#ca8a04"
+STATE_COLOURS = {
+    TrialStatus.COMPLETE: DONE_COLOUR,
+    TrialStatus.PRUNED: GREY_COLOUR,
+    TrialStatus.FAILED: FAILED_COLOUR,
+    TrialStatus.UNFINISHED: RUNNING_COLOUR,
+}
+# Bars of a timeline: with more of them, their outlines would hide them.
+MAX_OUTLINED_BARS = 200
 
 
 def curves(winner: Mapping[str, Any], base: Mapping[str, Any] | None) -> Chart:
-    """A curve of the winner, and the same of the base (`BaseMixin.illustrate`)."""
+    """Draw a curve of the winner, and the base's (`BaseMixin.illustrate`)."""
     figure = go.Figure()
-    for name, curve, colour in (("base", base, BASE), ("winner", winner, WINNER)):
+    for name, curve, colour in (("base", base, BASE_COLOUR), ("winner", winner, WINNER_COLOUR)):
         if curve is None:
             continue
         mark, line = curve["mark"], {"color": colour, "width": 2.5}
@@ -50,26 +56,26 @@ def curves(winner: Mapping[str, Any], base: Mapping[str, Any] | None) -> Chart:
 
 
 def learning_curves(
-    trials: Sequence[FrozenTrial], rows: Sequence[TrialRow], metric: str, winner: int | None
+    trials: Sequence[FrozenTrial], rows: Sequence[TrialRecord], metric: str, winner: int | None
 ) -> Chart:
-    """The metric by epoch; trials that were stopped at one rung have one colour."""
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    """Draw the metric by epoch; trials that were stopped at the same rung have one colour."""
+    groups: dict[tuple[TrialStatus, int], list[int]] = defaultdict(list)
     for row in rows:
-        if row.curve and row.state != "failed":
-            groups[row.state, row.epochs if row.state == "pruned" else 0].append(row.number)
-    stopped = sorted(epochs for state, epochs in groups if state == "pruned")
+        if row.curve and row.state != TrialStatus.FAILED:
+            groups[row.state, row.epochs if row.state == TrialStatus.PRUNED else 0].append(row.number)
+    stopped = sorted(epochs for state, epochs in groups if state == TrialStatus.PRUNED)
     places = {epochs: place / max(1, len(stopped)) for place, epochs in enumerate(stopped)}
     figure = go.Figure()
-    for state, epochs in sorted(groups, key=lambda group: (group[0] != "pruned", group)):
-        colour = DONE if state == "complete" else RUNNING
-        name = {"complete": "ran to the end"}.get(state, state)
-        if state == "pruned":
-            [colour] = sample_colorscale([[0, GREY], [1, DONE]], [places[epochs]])
+    for state, epochs in sorted(groups, key=lambda group: (group[0] != TrialStatus.PRUNED, group)):
+        colour = DONE_COLOUR if state == TrialStatus.COMPLETE else RUNNING_COLOUR
+        name = "ran to the end" if state == TrialStatus.COMPLETE else str(state)
+        if state == TrialStatus.PRUNED:
+            [colour] = sample_colorscale([[0, GREY_COLOUR], [1, DONE_COLOUR]], [places[epochs]])
             name = f"stopped after epoch {epochs}"
         numbers = groups[state, epochs]
         _add_curves(figure, [trials[number] for number in numbers], f"{name} ({len(numbers)})", colour, 1.5)
-    special = [(row.number, "base", BASE) for row in rows if row.is_base and row.curve][:1]
-    special += [(winner, f"winner: trial {winner}", WINNER)] if winner is not None else []
+    special = [(row.number, "base", BASE_COLOUR) for row in rows if row.is_base and row.curve][:1]
+    special += [(winner, f"winner: trial {winner}", WINNER_COLOUR)] if winner is not None else []
     for number, name, colour in special:
         _add_curves(figure, [trials[number]], name, colour, 3.5)
     figure.update_xaxes(title="epoch", dtick=1 if max(row.epochs for row in rows) <= 12 else None)
@@ -81,7 +87,7 @@ def learning_curves(
 def _add_curves(
     figure: go.Figure, trials: Iterable[FrozenTrial], name: str, colour: str, width: float
 ) -> None:
-    """Curves as one trace with gaps: hundreds of traces would make a slow page."""
+    """Add curves as one trace with gaps: hundreds of traces would make a slow page."""
     x: list[int | None] = []
     y: list[float | None] = []
     text: list[str] = []
@@ -107,11 +113,14 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def timeline(trials: Sequence[FrozenTrial], rows: Sequence[TrialRow]) -> Chart:
-    """When each slot trained what. Slots are not written down: a host's are filled from the first on."""
+def timeline(trials: Sequence[FrozenTrial], rows: Sequence[TrialRecord]) -> Chart:
+    """Draw which trial each slot trained when.
+
+    The journal does not record slots: each host's trials are assigned to its slots, the first free one first.
+    """
     spans = sorted(_spans(trials, rows), key=lambda span: span[1])
     busy: dict[str, list[datetime]] = defaultdict(list)
-    bars: dict[str, list[tuple[str, datetime, datetime, str]]] = defaultdict(list)
+    bars: dict[TrialStatus, list[tuple[str, datetime, datetime, str]]] = defaultdict(list)
     for row, start, end in spans:
         host = row.host or "?"
         free = [slot for slot, until in enumerate(busy[host]) if until <= start]
@@ -119,7 +128,7 @@ def timeline(trials: Sequence[FrozenTrial], rows: Sequence[TrialRow]) -> Chart:
         busy[host][slot : slot + 1] = [end]
         text = f"trial {row.number}, {row.epochs} epochs, {(end - start).total_seconds():.0f} s, {row.state}"
         bars[row.state].append((f"{host} · {slot + 1}", start, end, text))
-    figure, edge = go.Figure(), 1 if len(spans) <= BARS else 0
+    figure, edge = go.Figure(), 1 if len(spans) <= MAX_OUTLINED_BARS else 0
     for state, some in bars.items():
         figure.add_bar(
             base=[start.isoformat() for _, start, _, _ in some],
@@ -128,8 +137,8 @@ def timeline(trials: Sequence[FrozenTrial], rows: Sequence[TrialRow]) -> Chart:
             text=[text for *_, text in some],
             orientation="h",
             textposition="none",
-            marker={"color": STATES[state], "line": {"width": edge, "color": "rgba(255,255,255,.6)"}},
-            name=state,
+            marker={"color": STATE_COLOURS[state], "line": {"width": edge, "color": "rgba(255,255,255,.6)"}},
+            name=str(state),
             hovertemplate="%{text}<extra></extra>",
         )
     lanes = sorted(f"{host} · {slot + 1:d}" for host, slots in busy.items() for slot in range(len(slots)))
@@ -140,13 +149,13 @@ def timeline(trials: Sequence[FrozenTrial], rows: Sequence[TrialRow]) -> Chart:
 
 
 def _spans(
-    trials: Sequence[FrozenTrial], rows: Sequence[TrialRow]
-) -> Iterable[tuple[TrialRow, datetime, datetime]]:
-    """When each trial trained last: from its end back by the seconds that it took."""
+    trials: Sequence[FrozenTrial], rows: Sequence[TrialRecord]
+) -> Iterable[tuple[TrialRecord, datetime, datetime]]:
+    """Yield when each trial trained last: from its end back by the seconds that it took."""
     ends = [trial.datetime_complete for trial in trials if trial.datetime_complete]
     for trial, row in zip(trials, rows, strict=True):
         start, end = trial.datetime_start, trial.datetime_complete or max(ends, default=None)
-        if start is None or end is None or row.state not in STATES:
+        if start is None or end is None or row.state not in STATE_COLOURS:
             continue
         if trial.datetime_complete and row.seconds is not None:
             start = max(start, end - timedelta(seconds=row.seconds))

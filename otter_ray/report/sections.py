@@ -1,49 +1,52 @@
-"""The sections of a study's report, each of which says why where it has nothing to show."""
+"""The sections of a study's report. One that has nothing to show says why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from otter_ray.figures import announcement, sentence
+from otter_ray.formatting import announcement, sentence, si_number
 from otter_ray.report import charts, optuna_charts
-from otter_ray.report.finals import finals_lines, finals_table
-from otter_ray.report.front import front
-from otter_ray.report.html import Section
-from otter_ray.report.rows import REJECTED, base_of, objectives_of, rank
-from otter_ray.report.story import Story
-from otter_ray.report.tables import add_row, facts_table, records, shown, table_of, trials_table
+from otter_ray.report.finalists_table import finals_lines, finals_table
+from otter_ray.report.html_page import PageSection
+from otter_ray.report.study_data import StudyData
+from otter_ray.report.tables import add_row, key_value_table, new_table, records_table, trials_table
+from otter_ray.study.pareto import front
+from otter_ray.study.schema import REJECTED
+from otter_ray.study.status import TrialStatus
+from otter_ray.study.trials import base_of, objectives_of, rank
+
+SLICE_WIDTH = 280  # px
 
 
-def sections_of(story: Story) -> Iterator[Section]:
-    """All of them, what came out first."""
-    yield search(story)
-    yield roc(story)
-    if story.finalists:
-        table = finals_table(story.finalists, story.metric, story.mode)
-        lines = finals_lines(story.finalists, story.metric, story.mode)
-        yield Section("Finalists", " ".join(f"{sentence(line)}." for line in lines), tables=[table])
-    yield from galleries(story)
-    yield history(story)
-    yield learning_curves(story)
-    yield importances(story)
-    yield parallel_coordinates(story)
-    yield slices(story)
-    yield pareto_front(story)
-    yield trials(story)
-    yield timeline(story)
-    yield failures(story)
-    yield gate(story)
+def sections_of(data: StudyData) -> Iterator[PageSection]:
+    """Yield every section, results first."""
+    yield search_section(data)
+    yield roc_section(data)
+    if data.finalists:
+        table = finals_table(data.finalists, data.metric, data.direction)
+        lines = finals_lines(data.finalists, data.metric, data.direction)
+        yield PageSection("Finalists", " ".join(f"{sentence(line)}." for line in lines), tables=[table])
+    yield from gallery_sections(data)
+    yield history_section(data)
+    yield learning_curves_section(data)
+    yield importances_section(data)
+    yield parallel_coordinates_section(data)
+    yield slices_section(data)
+    yield pareto_front_section(data)
+    yield trials_section(data)
+    yield timeline_section(data)
+    yield failures_section(data)
+    yield gate_section(data)
 
 
-def search(story: Story) -> Section:
-    """What was searched, and what won."""
-    config, space, winner = story.config, story.space, story.winner
+def search_section(data: StudyData) -> PageSection:
+    """Show what was searched, and what won."""
+    config, space, winner = data.config, data.space, data.winner
     if config is None or space is None:
-        return Section(
-            "The search", "The study's folder holds no config.yaml and space.yaml to tell it from."
-        )
+        text = "Left out: the study's folder holds no config.yaml and space.yaml that can be read."
+        return PageSection("The search", text)
     won = {} if winner is None else winner.values
-    parameters = table_of("parameter", "searched", "base", "winner")
+    parameters = new_table("parameter", "searched", "base", "winner")
     for parameter in space.parameters:
         key = parameter.keys[0]
         base = config.get(key) if config.has(key) else "-"
@@ -60,158 +63,163 @@ def search(story: Story) -> Section:
         "epochs of a whole trial": config.trainer.max_epochs,
         "project": config.project,
     }
-    settings = facts_table({key: value for key, value in about.items() if value})
-    return Section("The search", tables=[parameters, settings])
+    settings = key_value_table({key: value for key, value in about.items() if value})
+    return PageSection("The search", tables=[parameters, settings])
 
 
-def roc(story: Story) -> Section:
-    """Curves of base and winner over the validation set."""
-    own = story.pictures.get("winner", {}).get("curves", [])
+def roc_section(data: StudyData) -> PageSection:
+    """Show curves of base and winner over the validation set."""
+    own = data.pictures.get("winner", {}).get("curves", [])
     if not own:
-        return Section("ROC", f"Left out: {_no_pictures(story)}.")
-    bases = {curve["title"]: curve for curve in story.pictures["base"]}
+        return PageSection("ROC", f"Left out: {_no_pictures(data)}.")
+    bases = {curve["title"]: curve for curve in data.pictures["base"]}
     drawn = [charts.curves(curve, bases.get(curve["title"])) for curve in own]
-    text = "Base and winner over the validation set, which the search selected on."
-    return Section(" and ".join(curve["title"] for curve in own), text, charts=drawn)
+    text = "Base and winner over the validation set, by which the search selected."
+    return PageSection(" and ".join(curve["title"] for curve in own), text, charts=drawn)
 
 
-def galleries(story: Story) -> Iterator[Section]:
-    """Pictures of the winner, where its project draws some."""
-    for gallery in story.pictures.get("winner", {}).get("galleries", []):
-        yield Section(gallery["title"], gallery["text"], gallery=gallery["rows"])
+def gallery_sections(data: StudyData) -> Iterator[PageSection]:
+    """Yield pictures of the winner, if its project draws some."""
+    for gallery in data.pictures.get("winner", {}).get("galleries", []):
+        yield PageSection(gallery["title"], gallery["text"], gallery=gallery["rows"])
 
 
-def _no_pictures(story: Story) -> str:
-    if story.model is None:
+def _no_pictures(data: StudyData) -> str:
+    if data.model is None:
         return "no model has been exported"
-    if not story.pictures:
+    if not data.pictures:
         return "no gallery.json was kept with the exported model"
     return "the project's model draws no curves"
 
 
-def history(story: Story) -> Section:
-    """The best so far."""
+def history_section(data: StudyData) -> PageSection:
+    """Show the best value so far."""
     title = "Optimization history"
-    if not rank(story.rows, story.mode):
-        return Section(title, "Left out: no trial has a value yet.")
-    base = base_of(story.rows)
-    chart = optuna_charts.history(story.shown, story.metric, base.value if base else None)
-    return Section(title, f"The best {story.metric} of each trial, at any of its epochs.", charts=[chart])
+    if not rank(data.rows, data.direction):
+        return PageSection(title, "Left out: no trial has a value yet.")
+    base = base_of(data.rows)
+    chart = optuna_charts.history(data.drawable, data.metric, base.value if base else None)
+    return PageSection(title, f"The best {data.metric} of each trial, at any of its epochs.", charts=[chart])
 
 
-def learning_curves(story: Story) -> Section:
-    """The metric by epoch."""
+def learning_curves_section(data: StudyData) -> PageSection:
+    """Show the metric by epoch."""
     title = "Learning curves"
-    if not any(row.curve and row.state != "failed" for row in story.rows):
-        return Section(title, "Left out: no epoch has been trained yet.")
-    winner = story.winner.number if story.winner else None
-    chart = charts.learning_curves(story.trials, story.rows, story.metric, winner)
-    text = "Coloured by the rung at which a trial was stopped. A click in the legend hides a group."
-    return Section(title, text, charts=[chart])
+    if not any(row.curve and row.state != TrialStatus.FAILED for row in data.rows):
+        return PageSection(title, "Left out: no epoch has been trained yet.")
+    winner = data.winner.number if data.winner else None
+    chart = charts.learning_curves(data.trials, data.rows, data.metric, winner)
+    text = "Colours show the rung at which a trial was stopped. Click a group in the legend to hide it."
+    return PageSection(title, text, charts=[chart])
 
 
-def importances(story: Story) -> Section:
-    """Which parameter made the difference."""
-    title, count = "Parameter importances", len(rank(story.rows, story.mode))
-    if count < optuna_charts.FEWEST:
-        few = f"of fewer than {optuna_charts.FEWEST} nothing can be said"
-        return Section(title, f"Left out: {count} trials have a value, and {few}.")
-    if not _parameters(story):
-        return Section(title, "Left out: nothing was searched.")
+def importances_section(data: StudyData) -> PageSection:
+    """Show which parameters made a difference."""
+    title, count = "Parameter importances", len(rank(data.rows, data.direction))
+    if count < optuna_charts.MIN_TRIALS:
+        return PageSection(title, _too_few(count, optuna_charts.MIN_TRIALS))
+    if not _parameters(data):
+        return PageSection(title, "Left out: nothing was searched.")
     text = (
-        f"How differently the best {optuna_charts.best_of(count)} of {count} trials and all of them chose "
+        f"How differently the best {optuna_charts.best_count(count)} of {count} trials and all of them chose "
         "each parameter (PED-ANOVA)." + " With so few it is a hint, not a finding." * (count < 50)
     )
-    return Section(title, text, charts=[optuna_charts.importances(story.shown, story.metric)])
+    return PageSection(title, text, charts=[optuna_charts.importances(data.drawable, data.metric)])
 
 
-def parallel_coordinates(story: Story) -> Section:
-    """All parameters at once."""
-    title, count = "Parallel coordinates", len(rank(story.rows, story.mode))
-    if count < 2 or not _parameters(story):
-        return Section(title, _too_few(count))
+def parallel_coordinates_section(data: StudyData) -> PageSection:
+    """Show all parameters at once."""
+    title, count = "Parallel coordinates", len(rank(data.rows, data.direction))
+    if count < 2 or not _parameters(data):
+        return PageSection(title, _too_few(count))
     which = (
-        f"The best {optuna_charts.LINES} of {count} trials"
-        if count > optuna_charts.LINES
+        f"The best {optuna_charts.MAX_LINES} of {count} trials"
+        if count > optuna_charts.MAX_LINES
         else f"{count} trials"
     )
-    chart = optuna_charts.parallel_coordinates(story.shown, story.metric, story.mode)
-    return Section(title, f"{which}; the best are orange.", charts=[chart])
+    chart = optuna_charts.parallel_coordinates(data.drawable, data.metric, data.direction)
+    return PageSection(title, f"{which}; the best are orange.", charts=[chart])
 
 
-def slices(story: Story) -> Section:
-    """Each parameter alone."""
-    title, count = "Slices", len(rank(story.rows, story.mode))
-    if count < 2 or not _parameters(story):
-        return Section(title, _too_few(count))
-    text = f"{story.metric} over each parameter; from the first trial, grey, to the last, orange."
-    return Section(title, text, charts=[optuna_charts.slices(story.shown, story.metric)])
+def slices_section(data: StudyData) -> PageSection:
+    """Show each parameter alone."""
+    title, count = "Slices", len(rank(data.rows, data.direction))
+    if count < 2 or not _parameters(data):
+        return PageSection(title, _too_few(count))
+    text = f"{data.metric} over each parameter, from the first trial (grey) to the last (orange)."
+    return PageSection(title, text, optuna_charts.slices(data.drawable, data.metric), chart_width=SLICE_WIDTH)
 
 
-def _parameters(story: Story) -> bool:
-    return any(trial.params for trial in story.trials)
+def _parameters(data: StudyData) -> bool:
+    return any(trial.params for trial in data.trials)
 
 
-def _too_few(count: int) -> str:
-    return (
-        f"Left out: {count} trials have a value, it wants two."
-        if count < 2
-        else "Left out: nothing was searched."
+def _too_few(count: int, needed: int = 2) -> str:
+    if count >= needed:
+        return "Left out: nothing was searched."
+    have = "1 trial has" if count == 1 else f"{count} trials have"
+    return f"Left out: {have} a value, and at least {needed} are needed."
+
+
+def pareto_front_section(data: StudyData) -> PageSection:
+    """Show what the metric costs in other objectives."""
+    title, others = "Pareto front", objectives_of(data.study)
+    if not others:
+        return PageSection(title, f"Left out: the study has one objective, {data.metric}.")
+    edge = front(data.rows, data.direction, others)
+    if not edge:
+        return PageSection(title, "Left out: no trial has a value for all objectives yet.")
+    study = optuna_charts.drawable_study(data.study, data.trials, data.rows, data.direction, [*others])
+    these = "this one" if len(edge) == 1 else f"one of these {len(edge)}"
+    text = f"No other trial is at least as good as {these} in every objective and better in one."
+    return PageSection(title, text, charts=optuna_charts.fronts(study, data.metric, [*others]))
+
+
+def trials_section(data: StudyData) -> PageSection:
+    """Show the table that the terminal shows."""
+    winner = [data.winner] if data.winner else []
+    shown_table = trials_table(data.rows, winner, data.metric, data.direction, objectives_of(data.study))
+    text, shown_table.title = str(shown_table.title), None
+    return PageSection("Trials", f"{text}.", tables=[shown_table])
+
+
+def timeline_section(data: StudyData) -> PageSection:
+    """Show which trial was trained when."""
+    chart = charts.timeline(data.trials, data.rows)
+    if not chart.figure.data:
+        return PageSection("Timeline", "Left out: no trial has begun yet.")
+    text = "Which trial each slot of a host trained, and when. Gaps are start-up and waiting."
+    return PageSection("Timeline", text, charts=[chart])
+
+
+def failures_section(data: StudyData) -> PageSection:
+    """Show what went wrong."""
+    failed = [row for row in data.rows if row.state == TrialStatus.FAILED]
+    barred = sum(row.state == TrialStatus.INFEASIBLE for row in data.rows)
+    text = (
+        f"{barred} violated a constraint and {'was' if barred == 1 else 'were'} not trained."
+        if barred
+        else ""
+    )
+    if not failed:
+        return PageSection("Failures", f"No trial failed. {text}")
+    errors = new_table("trial", "after epoch", "error", "log")
+    for row in failed:
+        add_row(errors, row.number, row.epochs, row.error or "-", row.log)
+    return PageSection(
+        "Failures", f"{len(failed)} of {len(data.rows)} trials failed. {text}", tables=[errors]
     )
 
 
-def pareto_front(story: Story) -> Section:
-    """What the metric costs."""
-    title, others = "Pareto front", objectives_of(story.study)
-    if not others:
-        return Section(title, f"Left out: the study has one objective, {story.metric}.")
-    edge = front(story.rows, story.mode, others)
-    if not edge:
-        return Section(title, "Left out: no trial has a value for all objectives yet.")
-    study = optuna_charts.as_study(story.study, story.trials, story.rows, story.mode, [*others])
-    text = f"Than these {len(edge)} trials no other is better in one objective and as good in all."
-    return Section(title, text, charts=optuna_charts.fronts(study, story.metric, [*others]))
-
-
-def trials(story: Story) -> Section:
-    """The table that the terminal shows."""
-    winner = [story.winner] if story.winner else []
-    shown_table = trials_table(story.rows, winner, story.metric, story.mode, objectives_of(story.study))
-    text, shown_table.title = str(shown_table.title), None
-    return Section("Trials", f"{text}.", tables=[shown_table])
-
-
-def timeline(story: Story) -> Section:
-    """Who trained when."""
-    chart = charts.timeline(story.trials, story.rows)
-    if not chart.figure.data:
-        return Section("Timeline", "Left out: no trial has begun yet.")
-    text = "What each slot of a host trained when; gaps are start-up and waiting."
-    return Section("Timeline", text, charts=[chart])
-
-
-def failures(story: Story) -> Section:
-    """What went wrong."""
-    failed = [row for row in story.rows if row.state == "failed"]
-    barred = sum(row.state == "infeasible" for row in story.rows)
-    text = f"{barred} more violated a constraint, and were not trained." if barred else ""
-    if not failed:
-        return Section("Failures", f"No trial failed. {text}")
-    errors = table_of("trial", "after epoch", "error", "log")
-    for row in failed:
-        add_row(errors, row.number, row.epochs, row.error or "-", row.log)
-    return Section("Failures", f"{len(failed)} of {len(story.rows)} trials failed. {text}", tables=[errors])
-
-
-def gate(story: Story) -> Section:
-    """What the exported file was proven to do."""
-    lost = table_of("candidates without a model, best first")
-    for reason in story.study.user_attrs.get(REJECTED, []):
+def gate_section(data: StudyData) -> PageSection:
+    """Show what was verified of the exported file."""
+    lost = new_table("candidates without a model, best first")
+    for reason in data.study.user_attrs.get(REJECTED, []):
         add_row(lost, reason)
     rejected = [lost] * bool(lost.rows)
-    if story.model is None:
-        return Section("The gate", "No trial's model has passed it yet.", tables=rejected)
-    onnx, facts = story.model
+    if data.model is None:
+        return PageSection("The gate", "No trial's model has passed it yet.", tables=rejected)
+    onnx, facts = data.model
     found = facts["gate"]
     about = {
         "file": onnx.name,
@@ -221,23 +229,23 @@ def gate(story: Story) -> Section:
         "batches that were run": ", ".join(map(str, found["batches"])),
         "largest difference from PyTorch": f"{found['output_difference']:.1e}",
         "validation images": found["images"],
-        **{name: shown(facts[name]) for name in ("parameters", "macs") if name in facts},
+        **{name: si_number(facts[name]) for name in ("parameters", "macs") if name in facts},
         **{
             key.replace("_", " "): value
             for key, value in found["details"].items()
             if not isinstance(value, list)
         },
     }
-    metrics = table_of("metric", "ONNX file", "PyTorch", "logged in training")
+    metrics = new_table("metric", "ONNX file", "PyTorch", "logged in training")
     for name, value in found["metrics"].items():
         logged = f"{found['recorded']:.6f}" if name == found["metric"] else ""
         add_row(metrics, name, f"{value:.6f}", f"{found['pytorch_metrics'][name]:.6f}", logged)
     test = found.get("test")
     text = f"{sentence(announcement(test, found['metric']))}." if test else ""
     details = [
-        records(key, value)
+        records_table(key, value)
         for key, value in found["details"].items()
         if isinstance(value, list) and value and isinstance(value[0], Mapping)
     ]
-    tables = [facts_table(about), metrics, *details, *rejected]
-    return Section("The gate", text, tables=tables)
+    tables = [key_value_table(about), metrics, *details, *rejected]
+    return PageSection("The gate", text, tables=tables)

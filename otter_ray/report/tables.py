@@ -1,39 +1,45 @@
-"""What a study looks like on a terminal."""
+"""A study as tables and sentences, for the terminal and for the report."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import combinations
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions
+from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from otter_ray.figures import comparison
-from otter_ray.files import exports_in
-from otter_ray.report.front import front
-from otter_ray.report.rows import TrialRow, base_of, rank
+from otter_ray.direction import Direction
+from otter_ray.formatting import comparison, fixed, si_number, sparkline, value_text, without_middle
+from otter_ray.study.naming import key_labels
+from otter_ray.study.pareto import front
+from otter_ray.study.status import TrialStatus
+from otter_ray.study.trials import TrialRecord, base_of, rank
 
-BARS = "▁▂▃▄▅▆▇█"
-FEW = 5  # trials that a table shows of those that violated a constraint
+SHORT_NAME = 12  # characters that a name keeps, however narrow the screen is
+FEW = 5  # trials shown of those that violated a constraint
 
 
 def trials_table(
-    rows: Sequence[TrialRow],
-    winner: Sequence[TrialRow],
+    rows: Sequence[TrialRecord],
+    winner: Sequence[TrialRecord],
     metric: str,
-    mode: str,
-    objectives: Mapping[str, str] | None = None,
+    direction: Direction,
+    objectives: Mapping[str, Direction] | None = None,
 ) -> Table:
-    """Every trial, best first, the failed ones last; the base config is marked.
+    """Make a table of every trial, best first, the failed ones last; the base config is marked.
 
     Args:
-        winner: the row to mark as such, if there is one yet.
-        objectives: others than the metric, name -> `max` or `min`: their Pareto front comes first, marked.
+        rows: The trials.
+        winner: The row to mark as the winner, if there is one yet.
+        metric: The study's metric.
+        direction: which values are better.
+        objectives: Objectives besides the metric, name -> `max` or `min`. The trials on the Pareto front then
+            come first, marked.
     """
     others = objectives or {}
     title = f"Trials by {metric}" + (f" (*: the Pareto front with {', '.join(others)})" if others else "")
@@ -42,81 +48,80 @@ def trials_table(
     for name in ("trial", metric, *figures, "epoch", "curve", "state", "s"):
         table.add_column(name, justify="left" if name in ("state", "curve") else "right", no_wrap=True)
     table.add_column("changed in the base config")
-    label = short_names(rows)
-    edge = front(rows, mode, others) if others else []
-    untrained = [row for row in rows if row.state == "infeasible"]
-    for row in [*_in_order(rows, mode, edge), *untrained[:FEW]]:
+    label = key_labels([row.values for row in rows])
+    edge = front(rows, direction, others) if others else []
+    untrained = [row for row in rows if row.state == TrialStatus.INFEASIBLE]
+    for row in [*_in_order(rows, direction, edge), *untrained[:FEW]]:
         table.add_row(
             "* " * (row in edge) + (f"{row.number} base" if row.is_base else str(row.number)),
-            _number(row.value),
-            *(shown(row.figures[name]) if name in row.figures else "-" for name in figures),
+            fixed(row.value),
+            *(si_number(row.figures[name]) if name in row.figures else "-" for name in figures),
             f"{row.best_epoch}/{row.epochs}",
             sparkline(row.curve),
             row.state,
-            _number(row.seconds, 0),
+            fixed(row.seconds, 0),
             Text(f"{row.error} ({row.log})" if row.error else _changes(row, label)),
-            style="bold green" if row in winner else "dim" if row.state != "complete" else "",
+            style="bold green" if row in winner else "dim" if row.state != TrialStatus.COMPLETE else "",
         )
     if len(untrained) > FEW:
-        table.add_row(f"+ {len(untrained) - FEW}", *[""] * (len(figures) + 3), "infeasible")
+        table.add_row(f"+ {len(untrained) - FEW}", *[""] * (len(figures) + 3), TrialStatus.INFEASIBLE)
     return table
 
 
-def _in_order(rows: Sequence[TrialRow], mode: str, edge: Sequence[TrialRow]) -> list[TrialRow]:
-    """The front, the others that can win, and those that cannot; not those that were never trained."""
-    best = rank(rows, mode)
+def _in_order(
+    rows: Sequence[TrialRecord], direction: Direction, edge: Sequence[TrialRecord]
+) -> list[TrialRecord]:
+    """Sort trained trials: the front first, then others that can win, then those that cannot."""
+    best = rank(rows, direction)
     ranked = sorted(best, key=lambda row: row not in edge)
-    return [*ranked, *(row for row in rows if row not in best and row.state != "infeasible")]
+    return [*ranked, *(row for row in rows if row not in best and row.state != TrialStatus.INFEASIBLE)]
 
 
-def _changes(row: TrialRow, label: Mapping[str, str]) -> str:
-    """`lr=0.01  s=16`; keys that one parameter sets together stand there once."""
+def _changes(row: TrialRecord, label: Mapping[str, str]) -> str:
+    """Write `lr=0.01  s=16`; keys that one parameter sets together appear once."""
     changes = [f"{label[key]}={value_text(value)}" for key, value in row.values.items()]
     return "  ".join(dict.fromkeys([f"({row.config})"] * bool(row.config) + changes))
 
 
-def newest_model(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest ONNX file of a study's winner, and what the JSON beside it says; None without one."""
-    told = (model for model in exports_in(folder) if "base" in model[1])
-    return max(told, key=lambda model: str(model[1]["date"]), default=None)
-
-
 def outcome_lines(
-    rows: Sequence[TrialRow],
+    rows: Sequence[TrialRecord],
     metric: str,
-    mode: str,
+    direction: Direction,
     exported: Mapping[str, Any] | None = None,
     has_finals: bool = False,
 ) -> list[str]:
-    """Base beside winner, and what was stopped when: the study in a few sentences.
+    """Sum the study up in a few sentences: base next to winner, and which trials were stopped when.
 
     Args:
-        exported: the JSON of the newest export, where there is one: it knows intervals.
-        has_finals: whether finalists decide who wins.
+        rows: The trials.
+        metric: The study's metric.
+        direction: which values are better.
+        exported: The JSON of the newest export, if there is one: it holds intervals.
+        has_finals: Whether finalists decide which trial wins.
     """
     counts = Counter(row.state for row in rows)
-    stopped = Counter(row.epochs for row in rows if row.state == "pruned")
+    stopped = Counter(row.epochs for row in rows if row.state == TrialStatus.PRUNED)
     lines = [", ".join(f"{count} {state}" for state, count in counts.most_common())]
     if stopped:
         lines[0] += f" ({', '.join(f'{stopped[epoch]} after epoch {epoch}' for epoch in sorted(stopped))})"
-    best = rank(rows, mode)
+    best = rank(rows, direction)
     base = base_of(rows)
     leader = exported["trial"] if exported and has_finals else best[0].number if best else None
-    compared = comparison(exported, mode, leader) if exported and leader is not None else None
+    compared = comparison(exported, direction, leader) if exported and leader is not None else None
     if compared:
         lines.append(compared + " (of the best of its seeds: quote the mean)" * has_finals)
     elif best and base is not None:
         best_is = "best in the search" if has_finals else "winner"
         lines.append(
-            f"base config: {metric} {_number(base.value)} (epoch {base.best_epoch}); "
-            f"{best_is}: trial {best[0].number}, {metric} {_number(best[0].value)} "
+            f"base config: {metric} {fixed(base.value)} (epoch {base.best_epoch}); "
+            f"{best_is}: trial {best[0].number}, {metric} {fixed(best[0].value)} "
             f"(epoch {best[0].best_epoch})"
         )
     return lines
 
 
 def values_table(values: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
-    """What the winner changed in the base config."""
+    """Make a table of what the winner changed in the base config."""
     table = Table(title="The winner's configuration", title_justify="left", box=SIMPLE_HEAD)
     for name in ("key", "base", "winner"):
         table.add_column(name, no_wrap=True)
@@ -129,27 +134,8 @@ def values_table(values: Mapping[str, Any], base: Mapping[str, Any]) -> Table:
     return table
 
 
-def sparkline(curve: Sequence[float]) -> str:
-    """A curve of values in [0, 1] (others are clipped) as a row of bars."""
-    levels = (int(max(value, 0.0) * len(BARS)) for value in curve if math.isfinite(value))
-    return "".join(BARS[min(level, len(BARS) - 1)] for level in levels)
-
-
-def short_names(rows: Sequence[TrialRow]) -> dict[str, str]:
-    """Key -> its last word, or its last two where that word stands for several values of one trial."""
-    keys = list(dict.fromkeys(key for row in rows for key in row.values))
-    words = {key: [part for part in key.split(".") if part != "options"] for key in keys}
-    unclear = {
-        words[key][-1]
-        for row in rows
-        for key, other in combinations(row.values, 2)
-        if words[key][-1] == words[other][-1] and row.values[key] != row.values[other]
-    }
-    return {key: ".".join(words[key][-2 if words[key][-1] in unclear else -1 :]) for key in keys}
-
-
-def shortened(names: Sequence[str]) -> dict[str, str]:
-    """Name -> its last word, or as many as tell it from the others: `lr`, `loss.name`, `m[CosFace]`."""
+def parameter_labels(names: Sequence[str]) -> dict[str, str]:
+    """Map each name to its shortest unambiguous end: `lr`, `loss.name`, `m[CosFace]`."""
     heads = {name: name.partition("[")[0] for name in names}
     words = {name: [part for part in head.split(".") if part != "options"] for name, head in heads.items()}
     found = {}
@@ -161,63 +147,42 @@ def shortened(names: Sequence[str]) -> dict[str, str]:
     return found if len({*found.values()}) == len(names) else {name: name for name in names}
 
 
-def shown(figure: float) -> str:
-    """A figure with four digits: `3.673M`, `0.1413`."""
-    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
-        if abs(figure) >= 10**power:
-            return f"{figure / 10**power:.4g}{letter}"
-    return f"{figure:.4g}"
+class Name(Text):
+    """A name in a cell. Without room for all of it, it loses its middle: names often differ at their ends."""
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(len(self), SHORT_NAME), len(self)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
+        short = Text(without_middle(self.plain, options.max_width), no_wrap=True)
+        return short.__rich_console__(console, options)
 
 
-def table_of(*names: str) -> Table:
-    """An empty table with these columns."""
-    table = Table(box=SIMPLE_HEAD)
+def new_table(*names: str) -> Table:
+    """Make an empty table with these columns."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
         table.add_column(name)
     return table
 
 
 def add_row(table: Table, *cells: Any) -> None:
-    """A row of a config's values, or of text."""
-    table.add_row(*(Text(value_text(cell)) for cell in cells))
+    """Add a row of a config's values, of names, or of text."""
+    table.add_row(*(cell if isinstance(cell, Name) else Text(value_text(cell)) for cell in cells))
 
 
-def records(title: str, rows: list[Mapping[str, Any]]) -> Table:
-    """Plain data as a table: its keys are the columns."""
-    found = table_of(*rows[0])
+def records_table(title: str, rows: list[Mapping[str, Any]]) -> Table:
+    """Make a table of plain data, whose keys are the columns."""
+    found = new_table(*rows[0])
     found.title = title.upper() if len(title) < 4 else title
     for row in rows:
         add_row(found, *row.values())
     return found
 
 
-def facts_table(facts: Mapping[str, Any]) -> Table:
-    """Two columns without headings."""
-    found = table_of("", "")
+def key_value_table(facts: Mapping[str, Any]) -> Table:
+    """Make a table of two columns without headings."""
+    found = new_table("", "")
     for name, value in facts.items():
         add_row(found, name, value)
     return found
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def value_text(value: Any) -> str:
-    """A config's value: `0.01389`, `lr 0.01 to 4` of what changed within a run."""
-    if isinstance(value, list) and all(isinstance(phase, dict) for phase in value):
-        return ", ".join(
-            f"{key.rpartition('.')[2]} {value_text(earlier)} to {phase['epochs']}"
-            for phase in value
-            for key, earlier in phase["values"].items()
-        )
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,49 +1,61 @@
-"""From a config to the objects of a run. Otter's building blocks."""
+"""Build the objects of a run from a config. These are Otter's building blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    GradientAccumulationScheduler,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from otter_ray.config import Component, Config
+from otter_ray.cpus import loader_workers
 from otter_ray.errors import ConfigError, DataError, Problem
 from otter_ray.train.callbacks import EpochSeed, EpochSetter
-from otter_ray.train.components import accepted, find_class
-from otter_ray.train.distributed import rank, ranks
-from otter_ray.train.hparams import HParams, HParamsWriter
-from otter_ray.train.mixin import BaseMixin
-from otter_ray.train.restore import load_weights
-from otter_ray.train.retune import Retune
+from otter_ray.train.checkpoint.checkpoint_io import load_weights
+from otter_ray.train.distributed import global_rank, world_size
+from otter_ray.train.loader_options import sharing_flaw
+from otter_ray.train.model.module_mixin import BaseMixin
+from otter_ray.train.registry import accepted, find_class
+from otter_ray.train.schedule.optimizer_schedule import OptimizerSchedule
+from otter_ray.train.schedule.schedule_building import whole_keys
+from otter_ray.train.tracking.loggers import build_loggers
+from otter_ray.train.tracking.tensorboard_hparams import HParams, HParamsWriter
 
 WORKER_OPTIONS = ("persistent_workers", "prefetch_factor", "timeout", "multiprocessing_context")
 
 
-def build_dataset(section: Component, project: str, facts: Mapping[str, Any]) -> Dataset[Any]:
-    """The data set that the section names.
+def build_dataset(section: Component, project: str, offered: Mapping[str, Any]) -> Dataset[Any]:
+    """Build the data set that a section names.
 
     Args:
-        facts: what stands elsewhere (`dataset_facts`) or is known at run time only (`valid_dataset`,
-            `test_dataset`); those that the class takes by name and its own options do not give are passed on.
+        section: The section.
+        project: The config's project.
+        offered: Values from elsewhere in the config (`offered_settings`), or known only at run time
+            (`valid_dataset`, `test_dataset`). The class gets those that it accepts by name, unless its own
+            options give them.
     """
     cls = find_class(section.name, "dataset", project)
     try:
-        dataset: Dataset[Any] = cls(**{**accepted(cls, facts), **section.options})
+        dataset: Dataset[Any] = cls(**{**accepted(cls, offered), **section.options})
     except (TypeError, ValueError) as exc:
         raise DataError(f"{section.name} refuses its options in the config's dataset section: {exc}") from exc
     return dataset
 
 
-def dataset_facts(config: Config) -> dict[str, Any]:
-    """What a data set may ask for that stands elsewhere in the config."""
+def offered_settings(config: Config) -> dict[str, Any]:
+    """Return settings from elsewhere in the config that a data set gets if it accepts them by name."""
     common = config.common
     return {
         "image_size": common.image_size,
@@ -53,29 +65,32 @@ def dataset_facts(config: Config) -> dict[str, Any]:
 
 
 def build_datasets(config: Config) -> tuple[Dataset[Any], Dataset[Any]]:
-    """(train, valid). The training set is told of all others, to keep their documents out."""
+    """Build (train, valid). The training set gets the other sets, so that it can leave out what they hold."""
     valid, test = build_held_out(config)
-    facts = {**dataset_facts(config), "valid_dataset": valid, "test_dataset": test}
-    return build_dataset(config.dataset.train_options, config.project, facts), valid
+    offered = {**offered_settings(config), "valid_dataset": valid, "test_dataset": test}
+    return build_dataset(config.dataset.train_options, config.project, offered), valid
 
 
 def build_held_out(config: Config) -> tuple[Dataset[Any], Dataset[Any] | None]:
-    """(valid, test). The test set, if the config asks for one, is told of the other, to keep its documents
-    out; nobody but the export's gate looks at its images."""
+    """Build (valid, test); test is None if the config names no test set.
+
+    The test set gets the validation set, so that it can leave out what that holds. Only the export's gate
+    uses the test set's images.
+    """
     valid = build_valid(config)
     return valid, build_test(config, valid)
 
 
 def build_valid(config: Config) -> Dataset[Any]:
-    """What is validated with. It is chosen first: neither of the others has a say in it."""
-    return build_dataset(config.dataset.valid_options, config.project, dataset_facts(config))
+    """Build the validation set. It comes first and does not depend on the others."""
+    return build_dataset(config.dataset.valid_options, config.project, offered_settings(config))
 
 
 def build_test(config: Config, valid: Dataset[Any]) -> Dataset[Any] | None:
-    """The test set beside that validation set, None where the config asks for none."""
+    """Build the test set that goes with a validation set; None if the config names none."""
     section = config.dataset.test_options
-    facts = {**dataset_facts(config), "valid_dataset": valid}
-    return None if section is None else build_dataset(section, config.project, facts)
+    offered = {**offered_settings(config), "valid_dataset": valid}
+    return None if section is None else build_dataset(section, config.project, offered)
 
 
 def build_dataloader(
@@ -86,41 +101,54 @@ def build_dataloader(
     even: bool = False,
     seed: int = 0,
 ) -> DataLoader[Any]:
-    """A loader with `batch_size: -1` filled in and no more workers than the run has CPUs to spare.
+    """Build a loader with `batch_size: -1` filled in and no more workers than the run has CPUs to spare.
 
-    Of several ranks each loads its share, in batches of `batch_size` of its own.
+    If there are several ranks, each loads its share, in batches of `batch_size` of its own.
 
     Args:
-        cpus: that the run may use. One of them trains: the workers get the rest, so on a single CPU
-            the run loads its own data.
-        even: ranks get equally many items, some of them twice (or none of the last, with `drop_last`), as
-            training needs it; else each item goes to one rank, once.
-        seed: of the order in which several ranks shuffle.
+        dataset: What to load.
+        options: Arguments of torch's DataLoader, with the objects that a config names (`with_objects`).
+        batch_size: What `batch_size: -1` means.
+        cpus: CPUs that the run may use. One of them trains, and the workers get the rest. On a single CPU the
+            run loads its own data.
+        even: Give every rank the same number of items, as training needs: some items go to two ranks, or with
+            `drop_last` the last ones to none. Otherwise each item goes to exactly one rank.
+        seed: Seed of the order in which several ranks shuffle.
+
+    Raises:
+        ConfigError: DataLoader refuses the options.
     """
     filled = dict(options)
-    if ranks() > 1:
-        shuffle = filled.pop("shuffle", False)
-        filled["sampler"] = range(rank(), len(dataset), ranks())  # type: ignore[arg-type]
-        if even:
-            drop_last = filled.get("drop_last", False)
-            filled["sampler"] = DistributedSampler(dataset, shuffle=shuffle, drop_last=drop_last, seed=seed)
-    if filled.get("batch_size", -1) == -1:
+    if world_size() > 1:
+        filled = _shared_out(filled, dataset, even, seed)
+    if "batch_sampler" not in filled and filled.get("batch_size", -1) == -1:
         filled["batch_size"] = batch_size
     workers = loader_workers(int(filled.get("num_workers", 0)), cpus)
     filled["num_workers"] = workers
     if not workers:
-        # They speak of workers, and DataLoader refuses them without any.
+        # DataLoader refuses these options if there are no workers.
         filled = {key: value for key, value in filled.items() if key not in WORKER_OPTIONS}
     filled.setdefault("pin_memory", torch.cuda.is_available())
     if workers:
         # Workers decode and augment: one thread each, or they fight with the training step for cores.
         filled.setdefault("worker_init_fn", _single_thread)
-    return DataLoader(dataset, **filled)
+    try:
+        return DataLoader(dataset, **filled)
+    except (TypeError, ValueError) as exc:
+        raise ConfigError([Problem("dataloader", f"the data loader refuses its options: {exc}")]) from exc
 
 
-def loader_workers(wanted: int, cpus: int) -> int:
-    """Workers of a loader that asks for `wanted` of them in a run on `cpus` CPUs, one of which trains."""
-    return min(wanted, max(cpus - 1, 0))
+def _shared_out(options: dict[str, Any], dataset: Dataset[Any], even: bool, seed: int) -> dict[str, Any]:
+    """Return the options with a sampler that gives this rank its share."""
+    if flaw := sharing_flaw(options, world_size()):
+        raise ConfigError([Problem(f"dataloader.train_options.{flaw[0]}", flaw[1])])
+    filled = dict(options)
+    shuffle = filled.pop("shuffle", False)
+    filled["sampler"] = range(global_rank(), len(dataset), world_size())  # type: ignore[arg-type]
+    if even:
+        drop_last = filled.get("drop_last", False)
+        filled["sampler"] = DistributedSampler(dataset, shuffle=shuffle, drop_last=drop_last, seed=seed)
+    return filled
 
 
 def _single_thread(worker: int) -> None:
@@ -131,29 +159,23 @@ def _single_thread(worker: int) -> None:
 
 
 def build_callback(section: Component, config: Config, folder: Path) -> Callback:
-    """The callback that the section names; -1 and the checkpoints' folder are filled in."""
+    """Build the callback that a section names, with -1 and the checkpoints' folder filled in."""
     cls = find_class(section.name, "callback", config.project)
-    options = dict(section.options)
+    options = callback_options(cls, section.options)
     if options.get("unit_scale") == -1:
         options["unit_scale"] = config.common.batch_size
     if issubclass(cls, ModelCheckpoint):
-        # Apart from `best.ckpt` and `last.ckpt`, which the run itself keeps.
+        # Separate from `best.ckpt` and `last.ckpt`, which the run itself keeps.
         options.setdefault("dirpath", str(folder / "checkpoints" / "callback"))
     callback: Callback = cls(**options)
     return callback
 
 
-def build_logger(config: Config, folder: Path) -> Logger | bool:
-    """The config's logger, or False for none. A relative `save_dir` lies in the run's folder."""
-    if config.logger is None:
-        return False
-    cls = find_class(config.logger.name, "logger", config.project)
-    options = dict(config.logger.options)
-    if "save_dir" in options:
-        options["save_dir"] = str(folder / options["save_dir"])
-    defaults = accepted(cls, {"name": "", "version": "", "default_hp_metric": False})
-    logger: Logger = cls(**{**defaults, **options})
-    return logger
+def callback_options(cls: type[Callback], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a callback's options as its class takes them."""
+    if issubclass(cls, GradientAccumulationScheduler) and "scheduling" in options:
+        return {**options, "scheduling": whole_keys(options["scheduling"])}
+    return dict(options)
 
 
 def build_trainer(
@@ -163,16 +185,19 @@ def build_trainer(
     standalone: bool = True,
     launcher: Mapping[str, Any] | None = None,
     hparams: HParams | None = None,
+    loggers: Sequence[Logger] | None = None,
 ) -> L.Trainer:
-    """Lightning's Trainer as the config asks.
+    """Build Lightning's Trainer as the config asks.
 
     Args:
-        folder: the run's.
-        reporter: told of each epoch; it keeps `best.ckpt` and `last.ckpt`.
-        standalone: False inside a study, where progress bars, summaries and further checkpoints of the
-            config would only cost time and disk.
-        launcher: arguments of whoever started several processes for this run.
-        hparams: for TensorBoard's table of them.
+        config: The config.
+        folder: The run's folder.
+        reporter: The callback that reports epochs and keeps `best.ckpt` and `last.ckpt`.
+        standalone: False inside a study, where progress bars, summaries and more checkpoints would only cost
+            time and disk space.
+        launcher: Trainer arguments of whoever started several processes for this run.
+        hparams: What tells this run apart from others, for the loggers.
+        loggers: What the run logs to; None for the config's loggers.
     """
     options = config.trainer.model_dump()
     if not standalone:
@@ -181,25 +206,24 @@ def build_trainer(
     # The first validation of an untrained model proves little, and costs a trial's start.
     options.setdefault("num_sanity_val_steps", 0)
     if launcher:
-        # The config's own strategy, such as one that finds unused parameters, where it names one.
+        # The config's own strategy, such as one that finds unused parameters, comes first.
         options = {**launcher, **options, "use_distributed_sampler": False}
         options |= {key: value for key, value in launcher.items() if key != "strategy"}
     elif options["devices"] == "auto" or options["accelerator"] == "cpu":
-        # One process uses one device; and `devices: [0]` names a GPU, where a CPU's processes are counted.
+        # One process uses one device. `devices: [0]` names a GPU, but for a CPU it counts processes.
         options["devices"] = 1
     callbacks = [build_callback(section, config, folder) for section in config.callbacks]
     if not standalone:
         callbacks = [callback for callback in callbacks if not _is_for_users(callback)]
     if config.schedule:
-        callbacks.append(Retune(config))
+        callbacks.append(OptimizerSchedule(config))
     if hparams is not None:
         callbacks.append(HParamsWriter(hparams))
-    logger = build_logger(config, folder)
     try:
         return L.Trainer(
             **options,
             default_root_dir=folder,
-            logger=logger,
+            logger=[*(build_loggers(config, folder, hparams) if loggers is None else loggers)] or False,
             callbacks=[*callbacks, EpochSetter(), EpochSeed(config.common.seed), reporter],
             enable_checkpointing=True,
             enable_autolog_hparams=False,
@@ -215,16 +239,17 @@ def _is_for_users(callback: Callback) -> bool:
 
 
 def build_model(config: Config) -> BaseMixin:
-    """The model that the config names, with fresh weights."""
+    """Build the model that the config names, with new weights."""
     model: BaseMixin = find_class(config.model.name, "model", config.project)(config)
     return model
 
 
 def load_model_from_config(config: Config, checkpoint: Path) -> BaseMixin:
-    """The config's model with the weights of a checkpoint, in evaluation mode, on the CPU.
+    """Build the config's model with the weights of a checkpoint, in evaluation mode, on the CPU.
 
     Raises:
-        TrainingError: the weights are another architecture's; names the first keys that differ.
+        TrainingError: The weights belong to another architecture; the message names the first keys that
+            differ.
     """
     model = build_model(config)
     load_weights(model, checkpoint)
@@ -232,7 +257,7 @@ def load_model_from_config(config: Config, checkpoint: Path) -> BaseMixin:
 
 
 def fill_classes(config: Config, train: Dataset[Any]) -> Config:
-    """The config with `model.loss.num_classes: -1` replaced by the data set's number of classes."""
+    """Replace `model.loss.num_classes: -1` by the data set's number of classes."""
     classes = getattr(train, "num_classes", None)
     if classes is None and config.model.loss.arguments.get("num_classes") == -1:
         message = f"-1 asks the data set, but {type(train).__name__} has no num_classes. Give the number."
@@ -241,7 +266,7 @@ def fill_classes(config: Config, train: Dataset[Any]) -> Config:
 
 
 def with_classes(config: Config, count: int) -> Config:
-    """The config with `model.loss.num_classes: -1` replaced by `count`."""
+    """Replace `model.loss.num_classes: -1` by `count`."""
     if config.model.loss.arguments.get("num_classes") != -1:
         return config
     return config.with_values({"model.loss.num_classes": count})

@@ -1,15 +1,14 @@
-"""Callbacks that Otter's configs name, and the one through which a run reports."""
+"""Callbacks that Otter's configs name, and the one by which a run reports."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from threading import Event
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -17,22 +16,24 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
+from otter_ray.checkpoints import BEST_CHECKPOINT, LAST_CHECKPOINT, epoch_checkpoint
+from otter_ray.disk import flush_to_disk
 from otter_ray.errors import TrainingError, did_you_mean
-from otter_ray.files import to_disk
-from otter_ray.train.distributed import any_rank, ranks
-from otter_ray.train.report import EpochReport, Report, kept_as
-from otter_ray.train.restore import read_checkpoint
+from otter_ray.train.checkpoint.checkpoint_io import read_checkpoint
+from otter_ray.train.distributed import any_rank, world_size
+from otter_ray.train.model.module_mixin import BaseMixin
+from otter_ray.train.run_options import RunHooks, RunOptions
+from otter_ray.train.tracking.epoch_report import EpochReport, Report
 
-BEST, LAST = "best.ckpt", "last.ckpt"
-AGREE = 16  # steps after which several ranks ask each other whether to save
-LOOK = 64  # steps after which the loss is looked at: a GPU has to be waited for
+STEPS_BETWEEN_VOTES = 16  # after which several ranks ask each other whether to save
+STEPS_BETWEEN_LOSS_CHECKS = 64  # each of which waits for the GPU
 
 
 class CustomTQDMProgressBar(TQDMProgressBar):
     """A progress bar that counts images instead of batches.
 
     Args:
-        unit_scale: images a batch; -1 in a config: the batch size.
+        unit_scale: Images in a batch. -1 in a config means the batch size.
     """
 
     def __init__(self, unit_scale: int = 1) -> None:
@@ -40,24 +41,24 @@ class CustomTQDMProgressBar(TQDMProgressBar):
         self.unit_scale = unit_scale
 
     def init_train_tqdm(self) -> Tqdm:
-        """Lightning's bar, in images."""
+        """Return Lightning's bar, in images."""
         bar = super().init_train_tqdm()
         bar.unit, bar.unit_scale = "img", self.unit_scale
         return bar
 
 
 class EpochSetter(L.Callback):
-    """Tells the training set which epoch it is, for those that draw other samples in each."""
+    """Tells the training set the epoch, for data sets that draw other samples in each."""
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Before the epoch's first item is drawn."""
+        """Set the epoch before its first item is drawn."""
         set_epoch = getattr(getattr(trainer.train_dataloader, "dataset", None), "set_epoch", None)
         if set_epoch is not None:
             set_epoch(trainer.current_epoch)
 
 
 class EpochSeed(L.Callback):
-    """Seeds each epoch's random numbers by (seed, epoch): a run that goes on draws what it would have drawn.
+    """Seeds each epoch's random numbers by (seed, epoch), so that a resumed run draws the same ones.
 
     Lightning begins the first epoch of a process with its loader before any hook of that epoch, so an epoch
     is seeded when the one before it ends, and when a checkpoint is loaded.
@@ -67,15 +68,15 @@ class EpochSeed(L.Callback):
         self.seed, self.epoch = seed, 0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Seeds the next epoch."""
+        """Seed the next epoch."""
         self._seed(trainer.current_epoch + 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch that comes next."""
+        """Return the epoch that comes next."""
         return {"epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what `state_dict` gave."""
+        """Continue from what `state_dict` returned."""
         self._seed(state_dict["epoch"])
 
     def _seed(self, epoch: int) -> None:
@@ -85,134 +86,128 @@ class EpochSeed(L.Callback):
 
 
 class Reporter(Checkpoint):
-    """At the end of each validated epoch: saves `last.ckpt` and `best.ckpt`, then reports.
+    """Saves `last.ckpt` and `best.ckpt` at the end of each validated epoch, then reports.
 
     A child of `Checkpoint`, so that Lightning runs it after every other callback has logged.
 
     Args:
-        folder: where the checkpoints go.
-        report: called with an `EpochReport`; what it raises ends the run.
-        metric, mode: which epoch is best; `mode` is "max" or "min".
-        save_soon: once set, `last.ckpt` is saved within an epoch, too, once.
-        saved: called by the first rank after each `last.ckpt`, before the report.
-        keep_every: epochs after which the checkpoint is kept under the epoch's name, too; None: never.
-        goes_on: whether the checkpoint that the run begins with, if any, is its own.
+        folder: Where the checkpoints go.
+        report: Called with an `EpochReport`; what it raises ends the run.
+        options: Which metric names the best epoch, and how.
+        hooks: What a study asks of the run.
+        resumes: Whether the checkpoint that the run begins with, if any, is its own.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        report: Report,
-        metric: str,
-        mode: str,
-        save_soon: Event | None = None,
-        saved: Callable[[], None] | None = None,
-        keep_every: int | None = None,
-        goes_on: bool = False,
+        self, folder: Path, report: Report, options: RunOptions, hooks: RunHooks, resumes: bool = False
     ) -> None:
-        self.goes_on = goes_on
-        self.folder, self.report, self.save_soon, self.saved = folder, report, save_soon, saved
-        self.keep_every = keep_every
-        self.metric, self.sign = metric, 1.0 if mode == "max" else -1.0
+        self.folder, self.report, self.resumes = folder, report, resumes
+        self.save_soon, self.hooks = hooks.save_soon, hooks
+        self.metric, self.direction = options.metric, options.direction
         self.best: float | None = None
         self.reports: list[EpochReport] = []
         self.validated = False
         self.started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far and what was reported, which a resumed run goes on from."""
+        """Return the best value so far and the reports, from which a resumed run continues."""
         return {"best": self.best, "reports": [asdict(report) for report in self.reports]}
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Puts the epoch's metrics into the checkpoint, so that a file alone says what it is worth."""
+        """Put config and metrics next to the weights: the file alone is a whole model, and says how good.
+
+        Not by a hook of the model: a project that has that hook for itself would take the config away.
+        """
+        config = cast(BaseMixin, pl_module).config
+        checkpoint["config"], checkpoint["config_name"] = config.to_dict(), config.name
         checkpoint["metric"], checkpoint["metrics"] = self.metric, self._metrics(trainer)
         checkpoint["device"] = pl_module.device.type
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what `state_dict` gave. What another run did is not this one's."""
-        if self.goes_on:
+        """Continue from what `state_dict` returned, unless it was another run's."""
+        if self.resumes:
             self.best = state_dict["best"]
             self.reports = [EpochReport(**report) for report in state_dict["reports"]]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves what there is of the epoch where it may not live to its end. Refuses a loss that is none."""
-        if trainer.is_last_batch or batch_idx % LOOK == LOOK - 1:
+        """Stop if the loss is not finite, and save within the epoch if the machine will be taken away."""
+        if trainer.is_last_batch or (batch_idx + 1) % STEPS_BETWEEN_LOSS_CHECKS == 0:
             _check_loss(outputs, trainer)
-        if self.save_soon is None or (ranks() > 1 and batch_idx % AGREE):
+        if self.save_soon is None or (world_size() > 1 and batch_idx % STEPS_BETWEEN_VOTES):
             return
-        # Saving is everybody's work: all do it after the same batch.
+        # All ranks save together, after the same batch.
         if any_rank(self.save_soon.is_set(), pl_module.device):
             self.save_soon = None
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Marks that the metrics at hand are this epoch's."""
+        """Note that the metrics are now those of this epoch."""
         self.validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves, which all ranks must do together, and reports."""
+        """Save, which all ranks must do together, and report."""
         if not self.validated:
             return
         self.validated = False
         metrics = self._metrics(trainer)
         value = self._value(metrics)
-        # Nothing is greater than NaN: a first epoch without a value must not stay the best.
+        # No value is greater than NaN: a first epoch whose value is NaN must not stay the best.
         best = self.best
-        improved = best is None or math.isnan(best) or self.sign * value > self.sign * best
+        improved = best is None or math.isnan(best) or self.direction.is_better(value, best)
         if improved:
             self.best = value
         seconds = time.perf_counter() - self.started
         report = EpochReport(trainer.current_epoch + 1, metrics, seconds, improved)
         self.reports.append(report)
-        copies = [BEST] if improved else []
-        if self.keep_every and report.epoch % self.keep_every == 0:
-            copies.append(kept_as(report.epoch))
+        copies = [BEST_CHECKPOINT] if improved else []
+        if self.hooks.keep_every and report.epoch % self.hooks.keep_every == 0:
+            copies.append(epoch_checkpoint(report.epoch))
         self._save(trainer, copies)
         self.report(report)
 
     def _metrics(self, trainer: L.Trainer) -> dict[str, float]:
-        """What was logged, last in an earlier epoch perhaps: Lightning forgets that where a run goes on."""
+        """Return what was logged, perhaps in an earlier epoch: Lightning forgets that when a run resumes."""
         before = self.reports[-1].metrics if self.reports else {}
         return {**before, **{name: float(value) for name, value in trainer.callback_metrics.items()}}
 
     def _value(self, metrics: dict[str, float]) -> float:
         if self.metric not in metrics:
             raise TrainingError(
-                f"the model never logged {self.metric!r}. It logged {', '.join(sorted(metrics))}."
-                f"{did_you_mean(self.metric, metrics)}"
+                f"the model never logged {self.metric!r}.{did_you_mean(self.metric, metrics)} "
+                f"It logged {', '.join(sorted(metrics))}."
             )
         return metrics[self.metric]
 
     def _save(self, trainer: L.Trainer, copies: Sequence[str] = ()) -> None:
-        """Writes beside the target and renames: a run killed in between keeps the previous file."""
+        """Write to another file and rename it: a run that is killed in between keeps the previous one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f"{LAST}.partial"
+        partial = self.folder / f"{LAST_CHECKPOINT}.partial"
         copy = self.folder / "copy.partial"
         try:
             trainer.save_checkpoint(partial, weights_only=False)
             if not trainer.is_global_zero:
                 return
-            to_disk(partial)
+            flush_to_disk(partial)
             for name in copies:
                 shutil.copyfile(partial, copy)
-                to_disk(copy)
+                flush_to_disk(copy)
                 copy.replace(self.folder / name)
-            partial.replace(self.folder / LAST)
+            partial.replace(self.folder / LAST_CHECKPOINT)
         except OSError:
-            # What is no checkpoint takes room that others need.
+            # Half a checkpoint takes space that others need.
             partial.unlink(missing_ok=True)
             copy.unlink(missing_ok=True)
             raise
-        if self.saved is not None:
-            self.saved()
+        if self.hooks.saved is not None:
+            self.hooks.saved()
 
 
 def reports_so_far(checkpoint: Path) -> list[EpochReport]:
-    """Every epoch that its run had validated when the checkpoint was saved."""
+    """Return every epoch that a run had validated when it saved the checkpoint."""
     state = read_checkpoint(checkpoint)["callbacks"][Reporter.__name__]
     return [EpochReport(**report) for report in state["reports"]]
 

@@ -1,7 +1,7 @@
-"""Learning-rate schedules that Otter's configs name and torch lacks. `t` counts the steps done.
+"""Learning rate schedules that Otter's configs name and torch does not have. `t` counts the steps done.
 
-Both warm up in a line through 0 one step *before* the run, so that the first step already learns:
-`(t + 1) / (w + 1)` of the peak. Otter's own begin at 0, and their first step changes nothing.
+Both warm up along a line that is 0 one step *before* the run, so that the first step already learns:
+`(t + 1) / (w + 1)` of the peak. Otter's own start at 0, and their first step changes nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ class PolynomialLRWarmup(LambdaLR):
     `(t + 1) / (w + 1)` while `t < w`, and `((T - t) / (T - w)) ** power` from there to `T`.
 
     Args:
-        optimizer: its rates are the peak rates.
-        warmup_iters: steps of warm-up, >= 0. -1 in a config: 10 % of the run's.
-        total_iters: steps of the run, > warmup_iters. -1 in a config: all of the run's.
-        power: of the decay.
+        optimizer: The optimizer, whose rates are the peak rates.
+        warmup_iters: Steps of warm-up, >= 0. -1 in a config means 10 % of the run's steps.
+        total_iters: Steps of the run, > warmup_iters. -1 in a config means all of the run's steps.
+        power: Power of the decay.
+        last_epoch: As for torch's schedules.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class MultiStepLRWarmUp(LambdaLR):
     `t < w`, and `gamma ** (number of milestones <= t - w)` from there on.
 
     Args:
-        optimizer: its rates are the peak rates.
-        milestones: steps after the warm-up, rising.
-        warmup_milestone: steps of warm-up, >= 0.
-        gamma: factor of each fall, > 0.
+        optimizer: The optimizer, whose rates are the peak rates.
+        milestones: Steps after the warm-up, in ascending order.
+        warmup_milestone: Steps of warm-up, >= 0.
+        gamma: Factor at each milestone, > 0.
+        last_epoch: As for torch's schedules.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class MultiStepLRWarmUp(LambdaLR):
         if warmup_milestone < 0:
             raise ValueError(f"warmup_milestone is {warmup_milestone} but must be >= 0")
         if list(milestones) != sorted(milestones):
-            raise ValueError(f"milestones are {list(milestones)} but must rise")
+            raise ValueError(f"milestones are {list(milestones)} but must be in ascending order")
         if gamma <= 0:
             raise ValueError(f"gamma is {gamma} but must be > 0")
 

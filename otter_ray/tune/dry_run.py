@@ -1,108 +1,163 @@
-"""`--dry-run`: the plan and sampled configs, with nothing started."""
+"""`--dry-run`: check all that a start checks, print the plan and sampled configs, and start nothing.
+
+The preparation runs as for a start, in a temporary folder with copies of the files that it reads or changes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import optuna
-from rich.console import Console
-from rich.syntax import Syntax
 
-from otter_ray.cli import tell
-from otter_ray.config import Config, Space, to_yaml
-from otter_ray.config.grid import grid_trials
-from otter_ray.report.tables import shown
-from otter_ray.train.builders import loader_workers
-from otter_ray.tune.check import check_study, with_steady_scheduler
-from otter_ray.tune.distributions import searched_together
-from otter_ray.tune.figures import FigureBook
-from otter_ray.tune.finals import finals_note
-from otter_ray.tune.plan import Growth, Node, Plan, gpus_of, make_plan, whole_cpus
-from otter_ray.tune.preflight import preflight
-from otter_ray.tune.sampler import build_sampler
+from otter_ray.disk import nearest_folder
+from otter_ray.errors import StudyError
+from otter_ray.formatting import si_number
+from otter_ray.space import SearchProblem
+from otter_ray.study.diff import config_changes
+from otter_ray.study.initial_trials import InitialTrials
+from otter_ray.study.layout import RESTORED, TRIALS, StudyFolder
+from otter_ray.study.opening import name_taken, open_folder, refuse_links_out, study_lock
+from otter_ray.study.storage import Storage
+from otter_ray.tune.cluster.node_checks import check_nodes, check_storage
+from otter_ray.tune.cluster.planner import log_plan, plan_for
+from otter_ray.tune.cluster.session import RaySession
+from otter_ray.tune.constraints import ModelStatsCache
+from otter_ray.tune.context import StudyContext
+from otter_ray.tune.display.reporter import ProgressReporter
+from otter_ray.tune.preparation import Machines, check, open_study_folder, prepare_study
+from otter_ray.tune.request import StudyRequest
+from otter_ray.tune.samplers.factory import build_sampler
+from otter_ray.tune.selection.finalists import finals_note
 
-
-def plan_for(config: Config, space: Space, nodes: Sequence[Node], growth: Sequence[Growth]) -> Plan:
-    """`make_plan` with what it asks of a config."""
-    trainer = config.trainer
-    return make_plan(
-        space.study, nodes, growth, accelerator=trainer.accelerator, max_epochs=trainer.max_epochs
-    )
-
-
-def within_grid(space: Space, config: Config, console: Console) -> Space:
-    """The space with no more trials than a grid search has points; tells what that comes to."""
-    wanted = space.study.num_trials
-    if space.study.sampler.name != "GridSampler":
-        return space
-    trials = grid_trials(space, config)
-    if wanted < trials:
-        console.print(
-            f"GridSampler: {wanted} of the grid's {trials} trials, in an order shuffled by the seed"
-        )
-    elif wanted > trials:
-        console.print(f"GridSampler: the grid is done after {trials} trials, not {wanted}")
-    return space.with_trials(min(wanted, trials))
+# Kinds of files in a study's folder that its preparation reads or changes.
+COPIED = (".journal", ".json", ".txt", ".yaml")
+logger = logging.getLogger(__name__)
 
 
-def tell_plan(plan: Plan, config: Config, console: Console, note: str = "") -> None:
-    """Prints the plan, what comes beside it, and what of the machines or of the config it leaves unused."""
-    console.print(f"plan: {plan}")
-    if note:
-        console.print(f"      {note}")
-    if plan.gpu_note:
-        tell(console, f"warning: {plan.gpu_note}", style="yellow")
-    if note := loader_note(config, plan.cpus):
-        console.print(note)
+def dry_run(request: StudyRequest, session: RaySession, samples: int, reporter: ProgressReporter) -> None:
+    """Print the plan of a study, its search space, and sampled configs.
+
+    Args:
+        request: what is asked for.
+        session: is started to look at a running Ray, and stopped again.
+        samples: the number of configs.
+        reporter: shows the configs.
+
+    Raises:
+        OtterError: the study could not start.
+    """
+    if request.address is not None:
+        session.start()
+    machines = Machines.of(request.address)
+    request = check(request, machines)
+    initial = InitialTrials(request.problem, request.warm_start, request.runs)
+    if not request.resume:
+        initial.load()
+    with tempfile.TemporaryDirectory(prefix="otter_ray_") as scratch:
+        folder = _open_copy(request, Path(scratch))
+        _check_places(request)
+        session.stop()
+        context = prepare_study(request, folder, None, initial)
+        _log_plan(context, request.problem, machines)
+        _log_search(request.problem, context.model_stats)
+    _show_samples(request.problem, samples, reporter)
+    logger.info("the study can start; nothing was started")
 
 
-def loader_note(config: Config, cpus: float) -> str:
-    """Which loaders get fewer workers than the config says, on `cpus` CPUs; empty for none."""
-    cuts = []
-    for part in ("train_options", "valid_options"):
-        wanted = int(getattr(config.dataloader, part).get("num_workers", 0))
-        if (given := loader_workers(wanted, whole_cpus(cpus))) < wanted:
-            cuts.append(f"dataloader.{part}.num_workers {wanted} becomes {given}")
-    if not cuts:
-        return ""
-    return f"{', '.join(cuts)}: a worker has {cpus:g} CPU{'s' * (cpus != 1)}, and one of them trains"
+def _open_copy(request: StudyRequest, runs: Path) -> StudyFolder:
+    """Return a folder below `runs` that holds what the command would find in the study's own.
+
+    Raises:
+        StudyError: the name is taken, there is no such study, or another process runs it.
+    """
+    config, name = request.problem.config.name, request.name
+    if not request.resume:
+        _check_new_folder(request)
+    elif request.storage is None or (name and StudyFolder(request.runs / config / name).journal.exists()):
+        own = open_folder(request.runs, config, name)
+        name = own.name
+        with study_lock(own):
+            refuse_links_out(own)
+            _copy(own, StudyFolder(runs / config / name))
+    folder, _ = open_study_folder(replace(request, runs=runs, name=name))
+    return folder
 
 
-def show_plan(
-    config: Config,
-    space: Space,
-    nodes: Sequence[Node],
-    growth: Sequence[Growth],
-    samples: int,
-    console: Console,
-) -> None:
-    """Prints trials, slots and resources on the nodes, the space, and sampled, merged configs."""
-    space = with_steady_scheduler(space, config)
-    check_study(config, space, gpus_of(nodes, growth))
-    space = within_grid(space, config, console)
-    options = space.study
-    looks_at = options.scheduler.metric or options.metric
-    book = FigureBook(options.figures)
-    preflight(config, space, book, console)
-    note = finals_note(options, config.trainer.max_epochs)
-    tell_plan(plan_for(config, space, nodes, growth), config, console, note)
-    console.print(
-        f"search: {options.sampler.name} + {options.scheduler.name} (on {looks_at}), best {options.metric} "
-        f"({options.mode}), at most {config.trainer.max_epochs} epochs a trial"
+def _check_new_folder(request: StudyRequest) -> None:
+    """Check that the folder of a new study can be made.
+
+    Raises:
+        StudyError: its name is taken, or nothing can be written there.
+    """
+    folder = (request.runs / request.problem.config.name / (request.name or "")).absolute()
+    if request.name is not None and folder.is_dir():
+        raise name_taken(request.name, folder.parent)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".otter_ray_", dir=there):
+            pass
+    except OSError as exc:
+        raise StudyError(f"{folder} cannot be written: {exc}. Give another --runs.") from exc
+
+
+def _copy(folder: StudyFolder, copy: StudyFolder) -> None:
+    (copy.path / TRIALS).mkdir(parents=True)
+    for file in folder.path.iterdir():
+        if file.suffix in COPIED and file.is_file():
+            shutil.copyfile(file, copy.path / file.name)
+    if (restored := folder.path / RESTORED).is_dir():
+        (copy.path / RESTORED).symlink_to(restored)
+
+
+def _check_places(request: StudyRequest) -> None:
+    """Check that a storage can be written to, and that the nodes of a running Ray see where the study goes.
+
+    Raises:
+        StudyError: they do not.
+    """
+    storage = None if request.storage is None else Storage.of(request.storage)
+    if storage is not None:
+        check_storage(storage)
+    if request.address is not None:
+        check_nodes(nearest_folder(request.runs), storage)
+
+
+def _log_plan(context: StudyContext, problem: SearchProblem, machines: Machines) -> None:
+    options, left = problem.options, context.trials_left()
+    if not left:
+        logger.info(f"all {options.num_trials} trials are done; for more, raise --trials")
+        return
+    note = finals_note(options, problem.config.trainer.max_epochs)
+    log_plan(plan_for(problem.with_trials(left), machines.nodes, machines.scale_ups), problem.config, note)
+
+
+def _log_search(problem: SearchProblem, stats: ModelStatsCache) -> None:
+    """Log what is searched, for what, and within which constraints."""
+    config, options = problem.config, problem.options
+    logger.info(
+        f"search: {options.sampler.name} + {options.scheduler.name} (on {options.scheduler_metric}), "
+        f"best {options.metric} ({options.mode}), at most {config.trainer.max_epochs} epochs a trial"
     )
     for name, mode in options.objectives.items():
-        console.print(f"  objective {name} ({mode})")
+        logger.info(f"  objective {name} ({mode})")
     for bound in options.bounds:
-        console.print(f"  constraint {bound.text} (base {shown(book.of(config)[bound.figure])})")
-    base = space.base_values(config)
-    for parameter in space.parameters:
+        logger.info(f"  constraint {bound.text} (base {si_number(stats.of(config)[bound.stat])})")
+    base = problem.base_params
+    for parameter in problem.space.parameters:
         own = f"base {base[parameter.name]}" if parameter.name in base else "not in the base config"
-        console.print(f"  {parameter} ({own})")
+        logger.info(f"  {parameter} ({own})")
+
+
+def _show_samples(problem: SearchProblem, samples: int, reporter: ProgressReporter) -> None:
+    """Show what some configs of the space change in the base config."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        sampler=build_sampler(options, config.common.seed, searched_together(space, config))
-    )
+    study = optuna.create_study(sampler=build_sampler(problem))
     for index in range(samples):
-        merged = config.with_values(space.suggest(study.ask(), config))
-        console.rule(f"sampled config {index + 1}")
-        console.print(Syntax(to_yaml(merged), "yaml", background_color="default"))
+        sampled = problem.config.with_values(problem.suggest(study.ask()))
+        reporter.show(f"sampled config {index + 1}")
+        changes = [f"  {change}" for change in config_changes(problem.config, sampled)]
+        reporter.show("\n".join(changes) or "  the base config")

@@ -40,3 +40,19 @@ if (places.length) {
   draw();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
+
+// Says where a box that scrolls goes on: the style sheet lets it fade out there.
+function fade(box) {
+  const more = {
+    left: box.scrollLeft > 1,
+    right: box.scrollLeft + box.clientWidth < box.scrollWidth - 1,
+    below: box.scrollTop + box.clientHeight < box.scrollHeight - 1,
+  };
+  Object.entries(more).forEach(([side, is]) => box.classList.toggle(`more-${side}`, is));
+}
+
+const resized = new ResizeObserver((entries) => entries.forEach((entry) => fade(entry.target.closest(".wide, .row"))));
+document.querySelectorAll(".wide, .row").forEach((box) => {
+  box.addEventListener("scroll", () => fade(box), { passive: true });
+  [box, ...box.children].forEach((part) => resized.observe(part));
+});

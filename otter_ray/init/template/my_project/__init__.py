@@ -1,4 +1,4 @@
-"""What the config's `name:` may say stands here."""
+"""Every class that the config may name is imported here."""
 
 from my_project.data import Shapes
 from my_project.model import ConvBackbone, CrossEntropy, LinearHead, Probabilities, ShapeModel

@@ -8,8 +8,7 @@ import lightning as L
 import torch
 from otter_ray import BaseMixin
 from otter_ray.config import Config
-from otter_ray.train.components import find_class
-from otter_ray.train.distributed import all_gather_rows
+from otter_ray.train import all_gather_rows, find_class
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from my_project.data import NAMES
 
 
 class ConvBackbone(nn.Module):
-    """`depth` convolutions that halve the image, the first `width` channels wide, each twice the last."""
+    """`depth` convolutions that halve the image, the first with `width` channels, each next with twice."""
 
     def __init__(self, width: int = 16, depth: int = 3) -> None:
         super().__init__()
@@ -31,7 +30,7 @@ class ConvBackbone(nn.Module):
         )
 
     def forward(self, img: Tensor) -> Tensor:
-        """Features `[N, channels]` of images `[N, 3, H, W]`."""
+        """Return features `[N, channels]` of images `[N, 3, H, W]`."""
         features: Tensor = self.stages(img)
         return features.amax(dim=(2, 3))
 
@@ -45,13 +44,13 @@ class LinearHead(nn.Module):
         self.linear = nn.Linear(in_dim, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits `[N, num_classes]` of features `[N, in_dim]`."""
+        """Return logits `[N, num_classes]` of features `[N, in_dim]`."""
         logits: Tensor = self.linear(self.dropout(features))
         return logits
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
-    """Cross entropy; `num_classes` is -1 in the config: the data set's."""
+    """Cross entropy. `num_classes` is -1 in the config, which means the data set's."""
 
     def __init__(self, num_classes: int, label_smoothing: float = 0.0) -> None:
         super().__init__(label_smoothing=label_smoothing)
@@ -65,11 +64,11 @@ class ShapeModel(BaseMixin, L.LightningModule):
         "loss",
         "valid_loss",
         "valid_accuracy",
-    )  # what it logs: callbacks and schedulers may wait for it
-    SCORES = ("valid_accuracy",)  # what `score` gives: a search may be about it
+    )  # what it logs: callbacks and schedulers can use it
+    SCORES = ("valid_accuracy",)  # what `score` returns: a search can optimize it
     INTENDED_USE = (
-        f"Says which shape is drawn on an image: {', '.join(NAMES)}. It is given RGB images in [0, 1], and "
-        "gives the probability of each shape, in this order."
+        f"Says which shape is drawn on an image: {', '.join(NAMES)}. Input: RGB images in [0, 1]. Output: "
+        "the probability of each shape, in this order."
     )
 
     def __init__(self, config: Config) -> None:
@@ -83,42 +82,42 @@ class ShapeModel(BaseMixin, L.LightningModule):
         self._validation: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, img: Tensor) -> Tensor:
-        """Logits `[N, classes]` of images `[N, 3, H, W]` in [0, 1]."""
+        """Return logits `[N, classes]` of images `[N, 3, H, W]` in [0, 1]."""
         logits: Tensor = self.head(self.backbone(img))
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The loss of a batch `(images, labels)`."""
+        """Return the loss of a batch `(images, labels)`."""
         images, labels = batch
         loss: Tensor = self.loss(self(images), labels)
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Keeps what the metric needs of a batch."""
+        """Keep what the metric needs from a batch."""
         images, labels = batch
         logits = self(images).float()
         self.log("valid_loss", self.loss(logits, labels), sync_dist=True)
         self._validation.append((logits.softmax(dim=1), labels))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the metric over the whole validation set, whichever process saw what of it."""
+        """Log the metric over the whole validation set, of which each process saw a part."""
         outputs, labels = (all_gather_rows(torch.cat(parts)) for parts in zip(*self._validation, strict=True))
         self._validation.clear()
         self.log_dict(self.score(outputs, labels), prog_bar=True)
 
     def score(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
-        """The metric, of what the exported model gives: the gate of the export measures it again."""
+        """Return the metric, from the exported model's outputs: the export's gate measures it again."""
         return {"valid_accuracy": (outputs.argmax(dim=1) == labels).double().mean().item()}
 
     def score_interval(self, outputs: Tensor, labels: Tensor, metric: str) -> tuple[float, float]:
-        """Its 95 % interval (Wilson's)."""
+        """Return its 95 % interval (Wilson's)."""
         right = int((outputs.argmax(dim=1) == labels).sum())
         low, high = binomtest(right, len(labels)).proportion_ci(method="wilson")
         return float(low), float(high)
 
     def example(self, file: str) -> str:
-        """For the model's card: ten lines at most that prepare an image as training did."""
+        """Return at most ten lines for the model's card, which prepare an image as training did."""
         height, width = self.config.common.image_size
         return f"""\
 import sys, cv2, numpy as np, onnxruntime
@@ -130,13 +129,13 @@ print({NAMES}[probabilities.argmax()], probabilities.max())"""
 
 
 class Probabilities(nn.Module):
-    """What is exported: logits become probabilities, the loss is left behind."""
+    """What is exported: logits become probabilities, and the loss is left out."""
 
     def __init__(self, model: ShapeModel) -> None:
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
 
     def forward(self, img: Tensor) -> Tensor:
-        """Probabilities `[N, classes]` of images `[N, 3, H, W]` in [0, 1]."""
+        """Return probabilities `[N, classes]` of images `[N, 3, H, W]` in [0, 1]."""
         probabilities: Tensor = self.head(self.backbone(img)).softmax(dim=1)
         return probabilities

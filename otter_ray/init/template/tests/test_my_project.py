@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from otter_ray import load_config
-from otter_ray.config import Config, check_space, load_space
-from otter_ray.export.run import Exported, export_checkpoint
-from otter_ray.train.check import check_config
-from otter_ray.train.run import run_training
+from otter_ray.config import Config
+from otter_ray.export import Exported, export_checkpoint
+from otter_ray.space import SearchProblem, check_space, load_space
+from otter_ray.train import RunHooks, RunOptions, check_config, run_training
 
 from my_project.data import NAMES, Shapes, draw
 
@@ -22,7 +22,7 @@ METRIC = "valid_accuracy"
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    """The project's, for a run of seconds."""
+    """Load the project's config, for a run of seconds."""
     return load_config(
         "my_project",
         [
@@ -36,10 +36,10 @@ def config() -> Config:
 
 @pytest.fixture(scope="module")
 def exported(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Trained, exported, and through the gate: onnxruntime gives what PyTorch gives, the metric, too."""
+    """Train and export: the gate checks that onnxruntime and PyTorch agree, and their metrics as well."""
     folder = tmp_path_factory.mktemp("run")
-    best = run_training(config, folder, print, metric=METRIC, standalone=False)
-    return export_checkpoint(best, folder)
+    best = run_training(config, folder, print, RunOptions(metric=METRIC), RunHooks())
+    return export_checkpoint(best, folder, project=config.project)
 
 
 def test_every_class_takes_its_options(config: Config) -> None:
@@ -47,9 +47,9 @@ def test_every_class_takes_its_options(config: Config) -> None:
 
 
 def test_the_space_fits_the_config() -> None:
-    space = load_space("my_project")
-    assert check_space(space, load_config("my_project")) == []
-    assert space.study.metric == METRIC
+    problem = SearchProblem(load_config("my_project"), load_space("my_project"))
+    assert check_space(problem) == []
+    assert problem.options.metric == METRIC
 
 
 def test_images_are_what_the_model_expects() -> None:

@@ -1,0 +1,25 @@
+"""The names of a run's checkpoint files. A trial's folder has the same layout as a run's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CHECKPOINTS = "checkpoints"  # folder within a run's folder
+BEST_CHECKPOINT = "best.ckpt"  # of the best epoch; in a study's folder: the winner's
+LAST_CHECKPOINT = "last.ckpt"  # of the last epoch; training resumes from it
+ANY_CHECKPOINT = "*.ckpt"
+
+
+def best_checkpoint_of(run: Path) -> Path:
+    """Return where a run keeps its best epoch's checkpoint."""
+    return run / CHECKPOINTS / BEST_CHECKPOINT
+
+
+def last_checkpoint_of(run: Path) -> Path:
+    """Return where a run keeps its last checkpoint."""
+    return run / CHECKPOINTS / LAST_CHECKPOINT
+
+
+def epoch_checkpoint(epoch: int) -> str:
+    """Return the file name under which an epoch's checkpoint is kept for other trials."""
+    return f"epoch-{epoch:04d}.ckpt"

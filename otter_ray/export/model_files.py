@@ -1,0 +1,188 @@
+"""The files of exported models: each ONNX file has a JSON file next to it that says what it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from otter_ray.errors import FileError
+from otter_ray.files import atomic_write, read_json
+
+# How exported files are called: CONFIG_DATE_fp32, CONFIG_DATE_trial7_fp32, and -2 and so on behind it.
+EXPORTED = re.compile(r"(.+_\d{8}(?:_trial\d+)?_fp32)(?:-\d+)?")
+EXPORTS = "exports"  # folder in a study's folder: its models that are not the winner
+REMEDY = "Delete it. If a study needs the model, its next --resume exports it again."
+
+# What a model card needs; an earlier version wrote none of it but these, or no `example`.
+CARD_FACTS = {
+    "config", "config_sha256", "checkpoint_sha256", "parameters", "macs", "versions", "intended_use", "data",
+}  # fmt: skip
+
+Metrics = dict[str, float]
+Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class _Baseline(_Part):
+    trial: int
+    value: float
+    interval: Interval | None
+
+
+class _Holdout(BaseModel):
+    metrics: Metrics
+    interval: Interval | None
+    images: int
+    classes: int | None
+    kept_out: bool
+    earlier: list[str]
+    details: dict[str, Any] = {}
+
+
+class _Gate(_Part):
+    opset: int
+    batches: list[int]
+    output_difference: float
+    metrics: Metrics
+    interval: Interval | None
+    pytorch_metrics: Metrics
+    recorded: float
+    images: int
+    details: dict[str, Any]
+    metric: str
+    test: _Holdout | None = None
+
+
+class _Facts(_Part):
+    """What a JSON file has that is read again. An earlier version may have written less beside it."""
+
+    metric: str
+    epoch: int
+    date: str
+    gate: _Gate
+    trial: int = 0
+    base: _Baseline | None = None
+    # Of the model card.
+    config: str = ""
+    config_sha256: str = ""
+    checkpoint_sha256: str = ""
+    onnx_sha256: str = ""
+    parameters: int = 0
+    macs: int = 0
+    versions: dict[str, str] = {}
+    intended_use: str = ""
+    example: str = ""
+    data: dict[str, Any] = {}
+    channels: Literal["rgb", "bgr"] | None = None
+
+    @model_validator(mode="after")
+    def _has_its_metric(self) -> Self:
+        gate = self.gate
+        measured = [gate.metrics, *([gate.test.metrics] if gate.test else [])]
+        if any(self.metric not in metrics for metrics in measured):
+            raise ValueError(f"{self.metric} was not measured")
+        if gate.metrics.keys() != gate.pytorch_metrics.keys():
+            raise ValueError("gate: metrics and pytorch_metrics differ in what they measure")
+        if "example" in self.model_fields_set and (lacking := CARD_FACTS - self.model_fields_set):
+            raise ValueError(f"{', '.join(sorted(lacking))} is missing")
+        return self
+
+
+def facts_file(onnx: Path) -> Path:
+    """Return the JSON file next to an ONNX file."""
+    return onnx.with_suffix(".json")
+
+
+def read_facts(onnx: Path) -> dict[str, Any] | None:
+    """Read the JSON file next to an ONNX file; None if there is none.
+
+    Raises:
+        FileError: it cannot be read.
+    """
+    return read_json(facts_file(onnx), _Facts, REMEDY)
+
+
+def write_facts(onnx: Path, facts: Mapping[str, Any]) -> None:
+    """Write the JSON file next to an ONNX file."""
+    with atomic_write(facts_file(onnx)) as partial:
+        partial.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def free_name(folder: Path, stem: str) -> Path:
+    """Return `stem.onnx`, or `stem-2.onnx` and so on if that exists: exports never overwrite each other."""
+    names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+    return next(path for path in (folder / f"{name}.onnx" for name in names) if not path.exists())
+
+
+def move_model(onnx: Path, target: Path) -> None:
+    """Move a model's files.
+
+    The ONNX file goes last: if a kill comes in between, the same move completes it.
+    """
+    target.parent.mkdir(exist_ok=True)
+    for suffix in (".md", ".json", ".onnx"):
+        source = onnx.with_suffix(suffix)
+        if source.exists():
+            source.replace(target.with_suffix(suffix))
+
+
+def set_aside(folder: Path, keep: Path | None = None) -> list[Path]:
+    """Move the models that were exported into a folder to its `exports/`.
+
+    Args:
+        folder: a study's.
+        keep: a model that stays.
+
+    Returns:
+        Where the ONNX files are now.
+    """
+    moved = []
+    for onnx in sorted(folder.glob("*.onnx")):
+        if onnx != keep and EXPORTED.fullmatch(onnx.stem):
+            moved.append(free_name(folder / EXPORTS, onnx.stem))
+            move_model(onnx, moved[-1])
+    return moved
+
+
+def remove_orphans(folder: Path) -> None:
+    """Remove the JSON files of models that a kill kept from getting their ONNX file.
+
+    Args:
+        folder: a study's. Those in its `exports/` wait for a move that was cut short.
+    """
+    for file in folder.glob("*.json"):
+        if EXPORTED.fullmatch(file.stem) and not file.with_suffix(".onnx").exists():
+            file.unlink()
+
+
+def plain_stem(onnx: Path) -> str:
+    """Return the name that an exported file had before another one took it: without `-2`."""
+    name = EXPORTED.fullmatch(onnx.stem)
+    return name[1] if name else onnx.stem
+
+
+def exports_in(folder: Path) -> tuple[list[tuple[Path, dict[str, Any]]], list[FileError]]:
+    """List the ONNX files in a folder that otter_ray exported.
+
+    Returns:
+        Each with the content of its JSON file; and an error for each JSON file that cannot be read.
+    """
+    found, damaged = [], []
+    for onnx in sorted(folder.glob("*.onnx")):
+        try:
+            facts = read_facts(onnx)
+        except FileError as exc:
+            damaged.append(exc)
+            continue
+        if facts is not None:
+            found.append((onnx, facts))
+    return found, damaged

@@ -1,0 +1,90 @@
+"""The PyTorch model that an ONNX file is compared with, and how far the outputs of the two differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from otter_ray.config import Config
+from otter_ray.errors import ExportError
+from otter_ray.train.model.module_mixin import BaseMixin, Labels
+from otter_ray.train.model.score_range import Outputs, as_tuple
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """The PyTorch model that an ONNX file is compared with.
+
+    Attributes:
+        config: Its config.
+        model: The trained model; its `score(outputs, labels)` returns the metrics of a validation set.
+        wrapped: The part of it that the file was traced from.
+        metric: The study's metric.
+        recorded: What training logged for this checkpoint.
+        device: The device that it was trained on, `cpu` or `cuda`.
+    """
+
+    config: Config
+    model: BaseMixin
+    wrapped: nn.Module
+    metric: str
+    recorded: float
+    device: str
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The type in which products were computed while it trained."""
+        precision = str(self.config.trainer.precision)
+        if self.device == "cpu" and precision in ("None", "32", "32-true", "64", "64-true"):
+            return torch.float32
+        # On a GPU even float32 is TensorFloat-32 in a convolution: it has the digits of float16.
+        return torch.bfloat16 if precision.startswith("bf16") else torch.float16
+
+
+def torch_outputs(wrapped: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return all outputs of the PyTorch model."""
+    with torch.inference_mode():
+        outputs = wrapped(*inputs)
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+def join_batches(batches: Sequence[Sequence[Tensor]]) -> Outputs:
+    """Join the outputs of batches for `BaseMixin.score`: a tuple, or a model's only output by itself."""
+    outputs = tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def join_labels(batches: Sequence[Labels]) -> Labels:
+    """Join the labels of batches: tensors, or tuples, lists and dicts of them."""
+    first = batches[0]
+    if isinstance(first, Tensor):
+        return torch.cat([*batches])
+    if isinstance(first, Mapping):
+        return {key: join_labels([batch[key] for batch in batches]) for key in first}
+    if first and isinstance(first[0], Tensor | Mapping | tuple | list):
+        return tuple(join_labels(parts) for parts in zip(*batches, strict=True))
+    # Texts, which are collated to a list of them.
+    return [item for batch in batches for item in batch]
+
+
+def largest_difference(outputs: Outputs, expected: Outputs) -> float:
+    """Return the largest `difference` of all outputs."""
+    pairs = zip(as_tuple(outputs), as_tuple(expected), strict=True)
+    return float(np.max([difference(output.numpy(), tensor) for output, tensor in pairs]))  # NaN stays NaN
+
+
+def difference(output: np.ndarray, tensor: Tensor) -> float:
+    """Return the largest |output - tensor|, in units of the image's largest |tensor| if that is above 1.
+
+    Raises:
+        ExportError: Their shapes differ.
+    """
+    if output.shape != tuple(tensor.shape):
+        raise ExportError(f"the file gives {list(output.shape)} where PyTorch gives {list(tensor.shape)}")
+    expected = tensor.numpy().reshape(len(output), -1)
+    scale = np.maximum(1, np.abs(expected).max(axis=1, keepdims=True))
+    return float((np.abs(output.reshape(expected.shape) - expected) / scale).max())

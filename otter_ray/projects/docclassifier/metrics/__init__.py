@@ -1,0 +1,1 @@
+"""`valid_fpr@4` and its companions over all pairs, exact, with bootstrap intervals."""

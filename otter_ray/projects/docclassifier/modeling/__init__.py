@@ -1,0 +1,1 @@
+"""The LightningModule, heads, losses and the CLIP teacher."""

@@ -1,0 +1,23 @@
+"""Search spaces: which values trials may try, and how to search. Imports neither torch, ray nor optuna."""
+
+from otter_ray.space.compatibility import check_space, idle_parameters
+from otter_ray.space.constraint import MODEL_STATS, Constraint
+from otter_ray.space.parameter import Parameter
+from otter_ray.space.parser import load_space
+from otter_ray.space.problem import Branch, SearchProblem
+from otter_ray.space.space import Space, space_to_yaml
+from otter_ray.space.study_options import StudyOptions
+
+__all__ = [
+    "MODEL_STATS",
+    "Branch",
+    "Constraint",
+    "Parameter",
+    "SearchProblem",
+    "Space",
+    "StudyOptions",
+    "check_space",
+    "idle_parameters",
+    "load_space",
+    "space_to_yaml",
+]

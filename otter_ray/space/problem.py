@@ -1,0 +1,133 @@
+"""What a study is about: a base config, and the space that is searched around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from otter_ray.config.config import Config
+from otter_ray.space.grid import grid_size
+from otter_ray.space.parameter import Parameter, Trial
+from otter_ray.space.space import Assignment, Space, by_key
+from otter_ray.space.study_options import StudyOptions
+
+MAX_KEPT_CONFIGS = 1_000  # of branches: some 20 MiB
+
+
+class Branch:
+    """One of the combinations that together reach every choice and every corner of a space.
+
+    Attributes:
+        assignment: Parameter -> value.
+        values: Dotted key -> value.
+    """
+
+    def __init__(self, base: Config, assignment: Assignment, is_kept: bool) -> None:
+        self.assignment, self.values = assignment, by_key(assignment)
+        self._base, self._is_kept = base, is_kept
+        self._config: Config | None = None
+
+    @property
+    def config(self) -> Config:
+        """The base config with the branch's values, built when it is first asked for.
+
+        Raises:
+            ConfigError: The values do not make a valid config.
+        """
+        if self._config is not None:
+            return self._config
+        config = self._base.with_values(self.values)
+        self._config = config if self._is_kept else None
+        return config
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """A base config and a search space; what follows from both is worked out once."""
+
+    config: Config
+    space: Space
+
+    @property
+    def options(self) -> StudyOptions:
+        """The `study:` section of the space."""
+        return self.space.study
+
+    @cached_property
+    def branches(self) -> tuple[Branch, ...]:
+        """Every branch of the space, as `Space.assignments` lists them."""
+        assignments = [*self.space.assignments(self.config)]
+        is_kept = len(assignments) <= MAX_KEPT_CONFIGS
+        return tuple(Branch(self.config, assignment, is_kept) for assignment in assignments)
+
+    @cached_property
+    def base_params(self) -> dict[str, Any]:
+        """Parameter name -> the base config's own value, as `Space.base_values` finds them."""
+        return self.space.base_values(self.config)
+
+    @cached_property
+    def unconditional(self) -> tuple[Parameter, ...]:
+        """The parameters that every trial has."""
+        return tuple(self.space.unconditional(self.config))
+
+    @cached_property
+    def grid_trials(self) -> int:
+        """Trials of a whole grid search: its points, and the base config if it is not one of them."""
+        is_point = {parameter.name for parameter in self.unconditional} <= self.base_params.keys()
+        return (grid_size(self.unconditional) or 0) + (not is_point)
+
+    def has_more_branches_than(self, count: int) -> bool:
+        """Tell whether there are more branches, without listing them all."""
+        return any(islice(self.space.assignments(self.config), count, None))
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Ask an Optuna trial for the value of every parameter that exists; dotted key -> value."""
+        return self.space.suggest(trial, self.config)
+
+    def with_options(self, **changes: Any) -> SearchProblem:
+        """Return the same problem with other options of the study.
+
+        Args:
+            changes: Key of the `study:` section -> value.
+        """
+        study = self.options.model_copy(update=changes)
+        changed = replace(self, space=replace(self.space, study=study))
+        # They follow from the config and the parameters alone.
+        for name in ("branches", "base_params", "unconditional", "grid_trials"):
+            if name in self.__dict__:
+                changed.__dict__[name] = self.__dict__[name]
+        return changed
+
+    def with_trials(self, num_trials: int) -> SearchProblem:
+        """Return the same problem with another number of trials."""
+        return self.with_options(num_trials=num_trials)
+
+    def resolved(self, proxy_metrics: Mapping[str, str]) -> SearchProblem:
+        """Return the problem as it is searched.
+
+        If no scheduler is named, it compares trials by the metric's low-variance proxy. A grid search gets no
+        more trials than there are.
+
+        Args:
+            proxy_metrics: Metric -> the model's low-variance proxy of it in early epochs.
+        """
+        scheduler, num_trials = self.options.scheduler, self.options.num_trials
+        if "name" not in scheduler.model_fields_set and scheduler.metric is None:
+            proxy = proxy_metrics.get(self.options.metric)
+            scheduler = scheduler.model_copy(update={"metric": proxy})
+        if self.options.sampler.capabilities.exhaustive:
+            num_trials = min(num_trials, self.grid_trials)
+        return self.with_options(scheduler=scheduler, num_trials=num_trials)
+
+    @property
+    def grid_note(self) -> str:
+        """What becomes of the number of trials in a grid search; empty if nothing does."""
+        wanted, trials = self.options.num_trials, self.grid_trials
+        if not self.options.sampler.capabilities.exhaustive or wanted == trials:
+            return ""
+        if wanted < trials:
+            return f"GridSampler: {wanted} of the grid's {trials} trials, in an order shuffled by the seed"
+        return f"GridSampler: the grid is done after {trials} trials, not {wanted}"

@@ -1,0 +1,1 @@
+"""Checkpoints: read them as data, and start a run from one."""

@@ -1,0 +1,1 @@
+"""Check a config before a run: its keys, classes and options, and what Lightning would refuse."""

@@ -1,0 +1,1 @@
+"""Learning rates and other values that change during a run."""

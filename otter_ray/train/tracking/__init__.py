@@ -1,0 +1,1 @@
+"""What a run writes down besides its checkpoints: loggers, hyperparameters, warnings, its environment."""

@@ -1,0 +1,1 @@
+"""Nodes, the plan of worker slots, the Ray session, authentication, job submission."""

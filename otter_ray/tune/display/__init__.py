@@ -1,0 +1,1 @@
+"""Progress reporters: live view, plain lines, JSON lines, Prometheus."""

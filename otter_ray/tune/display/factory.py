@@ -1,0 +1,30 @@
+"""Choose the progress reporter of a command, once."""
+
+from __future__ import annotations
+
+import sys
+
+from otter_ray.console import lasting_streams, plain_console
+from otter_ray.tune.display.reporter import ProgressReporter
+
+
+def choose_reporter(as_json: bool = False, quiet: bool = False) -> ProgressReporter:
+    """Choose JSON lines if asked for, a live view on a terminal, and plain lines elsewhere.
+
+    Args:
+        as_json: `--json`.
+        quiet: `--quiet`.
+    """
+    lasting_streams()
+    console = plain_console(stderr=as_json)
+    if as_json:
+        from otter_ray.tune.display.json_lines import JsonLinesReporter
+
+        return JsonLinesReporter(console, sys.stdout, quiet)
+    if quiet or not sys.stdout.isatty() or console.is_dumb_terminal:
+        from otter_ray.tune.display.plain import PlainReporter
+
+        return PlainReporter(console, quiet)
+    from otter_ray.tune.display.live import LiveReporter
+
+    return LiveReporter(console)

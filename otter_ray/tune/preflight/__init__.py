@@ -1,0 +1,1 @@
+"""Checks before a study starts: static checks, models, data, pretrained weights."""

@@ -1,0 +1,240 @@
+"""What the command line asks for, read and checked before torch, ray and optuna are imported."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from otter_ray.config import is_own_project, load_config, project_here
+from otter_ray.errors import ConfigError, Problem, StudyError
+from otter_ray.files import NAME_RULE, is_name
+from otter_ray.space import SearchProblem, check_space, load_space
+from otter_ray.space.study_options import StudyOptions
+from otter_ray.study.layout import StudyFolder, require_file
+
+SECONDS_PER_UNIT = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+# Possessive: a long option that is no duration takes no longer to read than one that is.
+_PART = r"(\d++(?:\.\d++)?)([dhms])"
+_DURATION = re.compile(f"(?:{_PART})++")
+
+
+@dataclass(frozen=True)
+class StopCriteria:
+    """When a search ends before all its trials have; None: no limit.
+
+    Attributes:
+        seconds: For this command's search.
+        epochs: Of all trials of the study together, those of earlier commands included.
+        patience: Trials in a row that may end without a new best value.
+    """
+
+    seconds: float | None = None
+    epochs: int | None = None
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class ExportSelection:
+    """The trials whose models a study exports at its end, as `--export` names them.
+
+    Attributes:
+        is_front: Every trial on the Pareto front.
+        count: Without `is_front`, the number of best trials, the winner included.
+    """
+
+    is_front: bool = False
+    count: int = 1
+
+    @classmethod
+    def of(cls, text: str, options: StudyOptions) -> ExportSelection:
+        """Read `best`, `pareto` or `top3`.
+
+        Args:
+            text: Of the option.
+            options: Of the study.
+
+        Raises:
+            StudyError: The text names no selection, or none that the study's options allow.
+        """
+        if text == "best":
+            return cls()
+        if text == "pareto" and not options.objectives:
+            raise StudyError(
+                f"--export pareto, but the study has one objective, {options.metric}. Name others in the "
+                "space's study.objectives (objectives: {macs: min}), or use --export top3."
+            )
+        number = re.fullmatch(r"top([1-9]\d{0,3})", text)
+        if text != "pareto" and number is None:
+            raise StudyError(
+                f"--export: {text!r} is not a selection of trials. Give best, pareto, or top with a number, "
+                "for example top3."
+            )
+        return cls(True) if number is None else cls(count=int(number[1]))
+
+    def __str__(self) -> str:
+        return "pareto" if self.is_front else f"top{self.count}" if self.count > 1 else "best"
+
+    @property
+    def are_several(self) -> bool:
+        """Whether the exported files are named after their trials."""
+        return self.is_front or self.count > 1
+
+
+THE_BEST = ExportSelection()
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """A study to run: what to search, where to keep it, and on which machines.
+
+    Attributes:
+        problem: The base config and its search space.
+        runs: The folder of all studies.
+        name: Of the study; None for the date and time, or on `resume` for the newest study.
+        resume: Whether the study exists already.
+        accept_changes: Whether it may be resumed with another config or a narrower space.
+        warm_start: The name or folder of a study whose best trials a new one begins with.
+        storage: Where a copy of the study is kept.
+        address: Of a running Ray; None to start one on this machine.
+        criteria: When the search ends early.
+        exports: The trials whose models are exported.
+    """
+
+    problem: SearchProblem
+    runs: Path = Path("runs")
+    name: str | None = None
+    resume: bool = False
+    accept_changes: bool = False
+    warm_start: str | None = None
+    storage: str | None = None
+    address: str | None = None
+    criteria: StopCriteria = StopCriteria()
+    exports: ExportSelection = THE_BEST
+
+    @property
+    def needs_ray_at_once(self) -> bool:
+        """Whether trials will run for certain, or the machines are only known to a Ray."""
+        return self.address is not None or not self.resume
+
+
+def load_problem(
+    config: str, space: str | None, sets: Sequence[str], name: str | None = None
+) -> SearchProblem:
+    """Load a config and its search space.
+
+    Args:
+        config: Its name or path.
+        space: Its name or path; None for the config's name.
+        sets: Overrides of the config, as KEY=VALUE.
+        name: What the config is called; None for the file's stem.
+
+    Raises:
+        ConfigError: Every fault in either file, or between the two.
+    """
+    faults: list[Problem] = []
+    loaded, searched = None, None
+    try:
+        loaded = load_config(config, sets, name)
+    except ConfigError as exc:
+        faults += exc.problems
+    try:
+        searched = load_space(space or Path(config).stem)
+    except ConfigError as exc:
+        faults += exc.problems
+    if loaded is None or searched is None:
+        raise ConfigError(faults)
+    problem = SearchProblem(loaded, searched)
+    if faults := check_space(problem):
+        raise ConfigError(faults)
+    return problem
+
+
+def find_study(path: Path) -> StudyFolder | None:
+    """Return the study's folder at a path; None if there is no study."""
+    folder = StudyFolder(Path(os.path.abspath(path)))  # `..` names no study
+    return folder if folder.holds_study() else None
+
+
+def load_study(folder: StudyFolder, space: str | None, sets: Sequence[str]) -> SearchProblem:
+    """Load what a study's folder says that the study is about.
+
+    The code of the project that the folder names is run. It must therefore come with otter_ray, or be named
+    by the config that the study is called after, or by `--set`.
+
+    Args:
+        folder: The study's.
+        space: Name or path of another search space; None for the study's own.
+        sets: Changes of the study's config, as KEY=VALUE.
+
+    Raises:
+        ConfigError: The files cannot be used.
+        StudyError: The study ended before it had recorded what it is about, or names an unknown project.
+    """
+    for file in (folder.config_file, folder.space_file):
+        if not os.path.lexists(file):
+            raise StudyError(
+                f"{file}: there is no such file, so what the study is about is not known. Give the config in "
+                f"place of the folder: CFG --name {folder.name} --resume."
+            )
+        require_file(file)
+    own = space or str(folder.space_file)
+    problem = load_problem(str(folder.config_file), own, sets, folder.config_name)
+    project = problem.config.project
+    if not (is_known_project(project, folder.config_name) or any(_names(text) == "project" for text in sets)):
+        raise StudyError(
+            f"{folder.config_file}: project: {project!r} does not come with otter_ray, and configs/"
+            f"{folder.config_name}.yaml does not name it. Its code would be run. If you trust it, add "
+            f"--set project={project}."
+        )
+    return problem
+
+
+def is_known_project(project: str, config: str) -> bool:
+    """Return whether a project comes with otter_ray, or is that of the config of this name.
+
+    Args:
+        project: That something else than the user's own config names.
+        config: Name of the user's own config.
+    """
+    return is_own_project(project) or project_here(config) == project
+
+
+def _names(text: str) -> str:
+    """Return the key of a `KEY=VALUE`."""
+    return text.partition("=")[0].strip()
+
+
+def check_name(name: str) -> None:
+    """Check the name of a study, which becomes the name of its folder.
+
+    Args:
+        name: Of the option.
+
+    Raises:
+        StudyError: The name is not one component of a path.
+    """
+    if not is_name(name):
+        raise StudyError(f"--name: {name!r} cannot be the name of a study. {NAME_RULE}")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of `90s`, `45m`, `2h`, `1h30m`, `1.5h` or `1d`.
+
+    Args:
+        text: Of the option.
+
+    Raises:
+        StudyError: The text is not a duration, or it is zero or not finite.
+    """
+    parts = re.findall(_PART, text) if _DURATION.fullmatch(text) else []
+    seconds = sum(float(number) * SECONDS_PER_UNIT[unit] for number, unit in parts)
+    if not 0 < seconds < math.inf:
+        raise StudyError(
+            f"--time-budget: {text!r} is not a duration. Use numbers with d, h, m or s, for example 90s, 45m "
+            "or 1h30m."
+        )
+    return seconds

@@ -1,0 +1,1 @@
+"""Optuna's samplers, made from a search space's `sampler:`, one sampler a file."""

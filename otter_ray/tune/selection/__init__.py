@@ -1,0 +1,1 @@
+"""After the search: finalists, candidates for export, the winner."""

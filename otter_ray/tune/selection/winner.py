@@ -1,0 +1,244 @@
+"""Export a study's models: the best one whose ONNX file passes the gate, and others on request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from otter_ray.checkpoints import BEST_CHECKPOINT, best_checkpoint_of
+from otter_ray.config import to_yaml
+from otter_ray.errors import FileError, OtterError
+from otter_ray.export.evaluation import measure_checkpoint
+from otter_ray.export.exporter import earlier_export, export_checkpoint, make_only
+from otter_ray.export.model_files import EXPORTS, write_facts
+from otter_ray.export.result import Exported
+from otter_ray.files import atomic_write
+from otter_ray.formatting import si_number
+from otter_ray.redaction import safe_text
+from otter_ray.study.gallery import is_about, read_gallery
+from otter_ray.study.layout import GALLERY, TRIALS_TABLE, WINNER_CONFIG
+from otter_ray.study.pareto import front
+from otter_ray.study.schema import CHECKPOINT, REJECTED, TRIAL, WINNER
+from otter_ray.study.trials import TrialRecord, base_of, read_records, write_parquet
+from otter_ray.tune.context import StudyContext
+from otter_ray.tune.selection.candidates import Candidate, candidates
+from otter_ray.tune.selection.finalists import write_finals
+from otter_ray.tune.selection.outcome import Outcome
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The base config's model, as the winner is compared with it; nothing if there is no model.
+
+    Attributes:
+        facts: for the JSON file next to the ONNX file.
+        illustrate: draws curves for the report.
+    """
+
+    facts: dict[str, Any] | None = None
+    illustrate: Callable[[], dict[str, Any]] = dict
+
+
+def export_winner(context: StudyContext, finals: StudyContext | None = None) -> Outcome:
+    """Export the best candidate that passes the gate, and write `best.yaml`, `best.ckpt`, `gallery.json`.
+
+    Args:
+        context: of the study.
+        finals: the finalists' runs, which decide, if all of them have ended.
+    """
+    rows = read_records(context.study)
+    write_parquet(rows, context.folder.path / TRIALS_TABLE, context.config)
+    if finals is not None:
+        write_finals(finals)
+    outcome = _WinnerExport(context, rows).run(candidates(context, finals))
+    known: dict[str, Any] = {REJECTED: outcome.rejected, WINNER: None}
+    if outcome.exported is not None:
+        facts = outcome.exported.facts
+        known[WINNER] = {TRIAL: facts["trial"], CHECKPOINT: facts[CHECKPOINT]}
+        if facts.get(REJECTED, []) != outcome.rejected:
+            write_facts(outcome.exported.onnx, {**facts, REJECTED: outcome.rejected})
+    for name, value in known.items():
+        if context.study.user_attrs.get(name) != value:
+            context.study.set_user_attr(name, value)
+    return outcome
+
+
+class _WinnerExport:
+    """Export the first candidate that passes the gate.
+
+    Args:
+        context: of the study.
+        rows: its trials.
+    """
+
+    def __init__(self, context: StudyContext, rows: list[TrialRecord]) -> None:
+        self.context, self.rows, self.folder = context, rows, context.folder.path
+        self.rejected: list[str] = []
+
+    def run(self, ranked: Iterable[Candidate]) -> Outcome:
+        """Try the candidates one after the other.
+
+        Args:
+            ranked: the best one first.
+        """
+        tried: list[int] = []
+        missing: list[Candidate] = []
+        for candidate in ranked:
+            checkpoint = candidate.checkpoint()
+            if not checkpoint.is_file():
+                missing.append(candidate)
+                continue
+            tried.append(candidate.trial)
+            try:
+                exported = self._export(candidate, checkpoint)
+            except OtterError as exc:
+                self.rejected.append(safe_text(f"{candidate} failed the gate: {exc}"))
+                continue
+            self._save(candidate, checkpoint)
+            self._write_gallery(candidate, exported)
+            self.rejected += map(_lost, missing)
+            return Outcome(self.rows, candidate.row, exported, self.rejected, tuple(tried))
+        if missing:
+            self.rejected.append(_missing(len(missing)))
+        return Outcome(self.rows, None, None, self.rejected, tuple(tried))
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """The base config's model, measured when it is first needed."""
+        row = base_of(self.rows)
+        checkpoint = Candidate(self.context, row, row.number).checkpoint() if row else None
+        if row is None or checkpoint is None or not checkpoint.is_file():
+            return Baseline()
+        try:
+            measured = measure_checkpoint(checkpoint, self.context.config.project)
+        except OtterError as exc:
+            name = f"trial {row.number}, the base config,"
+            self.rejected.append(safe_text(f"{name} cannot be measured for the comparison: {exc}"))
+            return Baseline()
+        facts = {"trial": row.number, "value": measured.value, "interval": measured.interval}
+        return Baseline(facts, measured.illustrate)
+
+    def _baseline_for(self, candidate: Candidate) -> Baseline:
+        # A trial that ran before the config was changed was not validated as the base config is.
+        return Baseline() if candidate.row.config else self.baseline
+
+    def _export(self, candidate: Candidate, checkpoint: Path) -> Exported:
+        project = self.context.config.project
+        if exported := earlier_export(checkpoint, self.folder, {"trial", "base"}, project):
+            # Another trial may have won meanwhile.
+            return make_only(exported, self.folder)
+        facts = {"trial": candidate.trial, "base": self._baseline_for(candidate).facts}
+        return export_checkpoint(checkpoint, self.folder, label=None, facts=facts, project=project)
+
+    def _save(self, candidate: Candidate, checkpoint: Path) -> None:
+        """Keep the winner's config and checkpoint where users look for them."""
+        with atomic_write(self.folder / WINNER_CONFIG) as partial:
+            partial.write_text(to_yaml(candidate.config), encoding="utf-8")
+        with atomic_write(self.folder / BEST_CHECKPOINT) as partial:
+            shutil.copyfile(checkpoint, partial)
+
+    def _write_gallery(self, candidate: Candidate, exported: Exported) -> None:
+        """Write what a report shows of the winner and the base config. An error does not cost the model."""
+        try:
+            if self._has_gallery(exported):
+                return
+            curves = self._baseline_for(candidate).illustrate().get("curves", [])
+            gallery = {
+                "onnx": exported.onnx.name,
+                CHECKPOINT: exported.facts[CHECKPOINT],
+                "winner": exported.illustrate(),
+                "base": curves,
+            }
+            with atomic_write(self.folder / GALLERY) as partial:
+                partial.write_text(json.dumps(gallery))
+        except Exception as exc:
+            logger.warning(f"the report has no pictures of the winner: {type(exc).__name__}: {exc}")
+
+    def _has_gallery(self, exported: Exported) -> bool:
+        try:
+            gallery = read_gallery(self.folder)
+        except FileError as exc:
+            logger.warning(f"drawn again: {exc}")
+            return False
+        return gallery is not None and is_about(gallery, exported.onnx, exported.facts)
+
+
+def export_others(context: StudyContext, finals: StudyContext | None, outcome: Outcome) -> list[str]:
+    """Export what was asked for in addition to the winner.
+
+    The test split is reserved for the winner, so that nobody chooses among models by their test results.
+
+    Args:
+        context: of the study.
+        finals: the finalists' runs, if all of them have ended.
+        outcome: of the winner's export.
+
+    Returns:
+        What became of each trial, in one line.
+    """
+    exports, lines, done, missing = context.exports, [], {*outcome.tried}, 0
+    left = len(outcome.rows) if exports.is_front else exports.count - bool(outcome.exported)
+    for candidate in _others(context, finals, outcome):
+        if candidate.trial in done or not left:
+            continue
+        checkpoint, name = candidate.checkpoint(), _named(candidate.row, candidate.trial, context)
+        if not checkpoint.is_file():
+            missing += 1
+            continue
+        try:
+            folder, project = context.folder.path, context.config.project
+            exported = earlier_export(checkpoint, folder, project=project) or export_checkpoint(
+                checkpoint,
+                folder / EXPORTS,
+                label=candidate.label,
+                facts={"trial": candidate.trial},
+                is_winner=False,
+                project=project,
+            )
+        except OtterError as exc:
+            lines.append(f"{name} failed the gate: {exc}")
+            continue
+        done.add(candidate.trial)
+        left -= 1
+        lines.append(f"{name}, gate passed: {exported.onnx}")
+    if missing and left:
+        lines.append(_missing(missing))
+    return lines
+
+
+def _lost(candidate: Candidate) -> str:
+    place = best_checkpoint_of(candidate.context.folder.trial(candidate.row.number))
+    return (
+        f"{candidate} is better, but its checkpoint is missing: {place}. It was deleted, or study.keep_best "
+        "is too low"
+    )
+
+
+def _missing(count: int) -> str:
+    return f"{count} more have no checkpoint left: raise study.keep_best before a search"
+
+
+def _others(context: StudyContext, finals: StudyContext | None, outcome: Outcome) -> Iterable[Candidate]:
+    """Return the trials on the front, or all candidates, best first."""
+    options = context.problem.options
+    if not context.exports.is_front:
+        return candidates(context, finals)
+    points = front(outcome.rows, options.direction, options.other_directions)
+    return (Candidate(context, row, row.number) for row in points)
+
+
+def _named(row: TrialRecord, number: int, context: StudyContext) -> str:
+    """Name a trial with its values of all objectives."""
+    options = context.problem.options
+    others = "".join(
+        f", {name} {si_number(row.figures[name])}" for name in options.objectives if name in row.figures
+    )
+    return f"trial {number} ({options.metric} {row.value:.4f}{others})"

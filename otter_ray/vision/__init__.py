@@ -1,0 +1,1 @@
+"""What projects on images share: backbones, drawing, camera simulation, image cache, near-duplicates."""

@@ -1,0 +1,40 @@
+"""What the builders make of a config."""
+
+import pytest
+
+from otter_ray.train.builders import (
+    build_dataloader,
+    build_model,
+    with_classes,
+)
+
+
+@pytest.fixture(scope="module")
+def short(tiny_config):
+    """Two epochs of two steps."""
+    return tiny_config.with_values({"dataset.train_options.options.length_of_dataset": 32})
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip", "fused"),
+    [
+        (32, 5, True),
+        ("bf16-mixed", 5, None),
+        ("bf16", 5, None),
+        ("bf16-mixed", None, True),
+        ("bf16-true", 5, True),
+        ("16-mixed", None, None),
+    ],
+)
+def test_where_an_optimizer_is_fused(short, precision, clip, fused):
+    config = short.with_values({"trainer.precision": precision, "trainer.gradient_clip_val": clip})
+    optimizer = build_model(with_classes(config, 40))._build_optimizer()
+    assert optimizer.defaults["fused"] is fused
+
+
+def test_loaders_leave_a_cpu_to_the_training():
+    data = list(range(8))
+    assert build_dataloader(data, {"batch_size": -1, "num_workers": 6}, 4, cpus=3).num_workers == 2
+    assert build_dataloader(data, {"batch_size": -1, "num_workers": 6}, 4, cpus=1).num_workers == 0
+    assert build_dataloader(data, {"batch_size": -1}, 4, cpus=1).batch_size == 4
+    assert build_dataloader(data, {"batch_size": 3}, 4, cpus=1).batch_size == 3

@@ -1,0 +1,86 @@
+"""Holds the documentation to what it says: links lead somewhere, snippets run, references are the schema's.
+
+    python tools/check_docs.py
+
+A fenced block whose first line ends in `run` is run by bash at the root of the project, its `python` being
+this one; a `yaml space` block must be a search space of the config `demo`. Other sites are not asked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from otter_ray.errors import OtterError
+from otter_ray.tune.request import load_problem
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w+ (?:run|space))\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]*`")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what can be linked to in a page, as GitHub names it."""
+    text = FENCED.sub("", page.read_text())
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    """Links of a page that lead nowhere."""
+    for link in LINK.findall(CODE.sub("", FENCED.sub("", page.read_text()))):
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists():
+            yield f"{page.relative_to(ROOT)}: {link}: there is no such file"
+        elif anchor and anchor not in anchors(target):
+            yield f"{page.relative_to(ROOT)}: {link}: {target.name} has no such heading"
+
+
+def failing_snippets(page: Path, environment: dict[str, str]) -> Iterator[str]:
+    """Snippets of a page that do not do what they are shown for."""
+    for kind, text in FENCE.findall(page.read_text()):
+        if kind == "yaml space":
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / "space.yaml").write_text(text)
+                try:
+                    load_problem("demo", f"{folder}/space.yaml", [])
+                except OtterError as exc:
+                    yield f"{page.relative_to(ROOT)}: {exc}"
+            continue
+        command = ["bash", "-euo", "pipefail", "-c", text]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            output = (done.stdout + done.stderr).strip()
+            yield f"{page.relative_to(ROOT)}: exit code {done.returncode}:\n{text}{output}"
+
+
+def main() -> None:
+    """Print what is wrong, and exit with code 1 if anything is."""
+    problems = [problem for page in PAGES for problem in broken_links(page)]
+    reference = [sys.executable, str(ROOT / "tools/reference.py"), "--check"]
+    if (done := subprocess.run(reference, capture_output=True, text=True, check=False)).returncode:
+        problems.append(done.stderr.strip())
+    with tempfile.TemporaryDirectory() as folder:
+        # What a snippet makes is made elsewhere.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "TMP": folder}
+        for page in PAGES:
+            problems += failing_snippets(page, environment)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    sys.exit(bool(problems))
+
+
+if __name__ == "__main__":
+    main()
