@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import gc
 import logging
 import multiprocessing.connection
 import multiprocessing.util
@@ -289,7 +290,17 @@ def _chained(causes: list[Exception], where: str) -> Exception:
     return causes[0]
 
 
+def keep_what_the_parent_had() -> None:
+    """Never free in this fork what its parent had thrown away and not yet freed.
+
+    A session of onnxruntime ends its threads when it is freed. A fork has none of them: it would crash or
+    hang.
+    """
+    gc.freeze()
+
+
 def _run(function: Callable[[Callable[[str], None]], Any], sender: Connection) -> None:
+    keep_what_the_parent_had()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
     faulthandler.disable()
     for crash in CRASHES:

@@ -22,6 +22,7 @@ from torch.utils.data.distributed import DistributedSampler
 from otter_ray.config import Component, Config
 from otter_ray.cpus import loader_workers
 from otter_ray.errors import ConfigError, DataError, Problem
+from otter_ray.isolation import keep_what_the_parent_had
 from otter_ray.train.callbacks import EpochSeed, EpochSetter
 from otter_ray.train.checkpoint.checkpoint_io import load_weights
 from otter_ray.train.distributed import global_rank, world_size
@@ -131,7 +132,7 @@ def build_dataloader(
     filled.setdefault("pin_memory", torch.cuda.is_available())
     if workers:
         # Workers decode and augment: one thread each, or they fight with the training step for cores.
-        filled.setdefault("worker_init_fn", _single_thread)
+        filled.setdefault("worker_init_fn", _prepare_worker)
     try:
         return DataLoader(dataset, **filled)
     except (TypeError, ValueError) as exc:
@@ -151,9 +152,10 @@ def _shared_out(options: dict[str, Any], dataset: Dataset[Any], even: bool, seed
     return filled
 
 
-def _single_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     import cv2
 
+    keep_what_the_parent_had()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

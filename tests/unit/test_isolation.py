@@ -1,12 +1,16 @@
 """A native crash costs the process that it happens in, and no other."""
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from otter_ray.errors import DataError
 from otter_ray.isolation import ProcessCrashError, run_isolated
@@ -77,3 +81,25 @@ def test_an_error_of_the_function_is_no_crash(raised, expected, words):
 
     with pytest.raises(expected, match=words):
         run_isolated(fail)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
+def test_a_fork_frees_no_session_of_its_parent():
+    identity = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "identity",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+    )
+    model = helper.make_model(identity, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 4
+    gc.disable()
+    try:
+        ring = [onnxruntime.InferenceSession(model.SerializeToString(), options)]
+        ring.append(ring)  # only the garbage collector finds it
+        del ring
+        assert run_isolated(lambda enter: gc.collect()) >= 0  # else it crashes, or waits for ever
+    finally:
+        gc.enable()
