@@ -85,7 +85,7 @@ def measure(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     train, valid = build_datasets(config)
     model = barely_trained(config, train, case["steps"], case["precision"], case["seed"])
     wrapped, loader = wrap(config, model), evaluation_loader(config, valid)
-    reference = ReferenceModel(config, model, wrapped, "valid_fpr@4", 0.0, "cpu")
+    reference = ReferenceModel(config, model, wrapped, "valid_fpr@4", 0.0, torch.float32)
     write_onnx(config, wrapped, folder / "model.onnx")
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     file, pytorch, _, images = _run_validation(session, reference, loader)

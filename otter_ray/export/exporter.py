@@ -36,7 +36,7 @@ from otter_ray.export.model_files import (
     write_facts,
 )
 from otter_ray.export.onnx_file import add_metadata, onnx_section, wrap, write_onnx
-from otter_ray.export.reference import ReferenceModel
+from otter_ray.export.reference import ReferenceModel, scored_in
 from otter_ray.export.result import Exported, GateResult
 from otter_ray.train.builders import (
     build_test,
@@ -106,8 +106,8 @@ def export_checkpoint(
         raise ExportError(f"{checkpoint} logged no {metric!r}. It logged {', '.join(record['metrics'])}.")
     model = load_model_from_config(config, checkpoint)
     wrapped = wrap(config, model)
-    device = record.get("device", "cpu")
-    reference = ReferenceModel(config, model, wrapped, metric, record["metrics"][metric], device)
+    precision = scored_in(record, config.trainer.precision)
+    reference = ReferenceModel(config, model, wrapped, metric, record["metrics"][metric], precision)
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{config.name}_{datetime.now():%Y%m%d}{label or ''}_fp32"
     target = folder / f"{stem}.onnx" if label is None else free_name(folder, stem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from otter_ray.config import Config
 from otter_ray.errors import ExportError
 from otter_ray.train.model.module_mixin import BaseMixin, Labels
 from otter_ray.train.model.score_range import Outputs, as_tuple
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class ReferenceModel:
         wrapped: The part of it that the file was traced from.
         metric: The study's metric.
         recorded: What training logged for this checkpoint.
-        device: The device that it was trained on, `cpu` or `cuda`.
+        precision: The type in which products were computed when that was measured.
     """
 
     config: Config
@@ -33,16 +36,23 @@ class ReferenceModel:
     wrapped: nn.Module
     metric: str
     recorded: float
-    device: str
+    precision: torch.dtype
 
-    @property
-    def precision(self) -> torch.dtype:
-        """The type in which products were computed while it trained."""
-        precision = str(self.config.trainer.precision)
-        if self.device == "cpu" and precision in ("None", "32", "32-true", "64", "64-true"):
-            return torch.float32
-        # On a GPU even float32 is TensorFloat-32 in a convolution: it has the digits of float16.
-        return torch.bfloat16 if precision.startswith("bf16") else torch.float16
+
+def scored_in(record: Mapping[str, Any], precision: object) -> torch.dtype:
+    """Return the type in which products were computed when a checkpoint's metrics were measured.
+
+    Args:
+        record: The checkpoint.
+        precision: The Trainer's.
+    """
+    if (known := PRECISIONS.get(str(record.get("scored_in")))) is not None:
+        return known
+    # Version 0.1 validated in the precision of the training, and kept the device alone.
+    if record.get("device", "cpu") == "cpu" and str(precision) in ("None", "32", "32-true", "64", "64-true"):
+        return torch.float32
+    # On a GPU even float32 is TensorFloat-32 in a convolution: it has the digits of float16.
+    return torch.bfloat16 if str(precision).startswith("bf16") else torch.float16
 
 
 def torch_outputs(wrapped: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:

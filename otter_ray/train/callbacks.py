@@ -123,7 +123,7 @@ class Reporter(Checkpoint):
         config = cast(BaseMixin, pl_module).config
         checkpoint["config"], checkpoint["config_name"] = config.to_dict(), config.name
         checkpoint["metric"], checkpoint["metrics"] = self.metric, self._metrics(trainer)
-        checkpoint["device"] = pl_module.device.type
+        checkpoint["scored_in"] = _scored_in(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned, unless it was another run's."""
@@ -210,6 +210,15 @@ def reports_so_far(checkpoint: Path) -> list[EpochReport]:
     """Return every epoch that a run had validated when it saved the checkpoint."""
     state = read_checkpoint(checkpoint)["callbacks"][Reporter.__name__]
     return [EpochReport(**report) for report in state["reports"]]
+
+
+def _scored_in(trainer: L.Trainer, model: L.LightningModule) -> str:
+    """Return the type in which products are computed in a validation: float32 in a mixed precision."""
+    if trainer.precision in ("bf16-true", "transformer-engine"):
+        return "bfloat16"
+    # On a GPU even float32 is TensorFloat-32 in a convolution: it has the digits of float16.
+    exact = model.device.type == "cpu" and not str(trainer.precision).endswith("16-true")
+    return "float32" if exact else "float16"
 
 
 def _check_loss(outputs: Any, trainer: L.Trainer) -> None:

@@ -395,8 +395,8 @@ def test_training_in_low_precision_may_differ_a_little(altered, record, config, 
         **record["metrics"],
         "valid_fpr@4": record["metrics"]["valid_fpr@4"] - LOW_PRECISION_TOLERANCE / 2,
     }
-    mixed = config.with_values({"trainer.precision": "bf16-mixed"})
-    assert export_checkpoint(altered(metrics=metrics), tmp_path / "out", mixed).onnx.is_file()
+    low = config.with_values({"trainer.precision": "bf16-true"})
+    assert export_checkpoint(altered(metrics=metrics), tmp_path / "out", low).onnx.is_file()
 
 
 def test_an_output_is_measured_by_the_scale_of_its_own_image():

@@ -7,6 +7,7 @@ import torch
 from otter_ray.config import Config, load_config
 from otter_ray.direction import Direction
 from otter_ray.errors import ConfigError, TrainingError
+from otter_ray.export.evaluation import measure_checkpoint
 from otter_ray.projects.docclassifier.metrics.pair_roc import pair_roc
 from otter_ray.train.builders import (
     build_dataset,
@@ -262,11 +263,15 @@ def test_all_in_bfloat16_with_a_summary(short, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16"])
-def test_gradients_are_clipped_in_mixed_precision(short, tmp_path, precision):
-    """Lightning does not clip those of a fused optimizer."""
+def test_a_mixed_precision_clips_gradients_and_validates_in_float32(short, tmp_path, precision):
+    """Lightning does not clip gradients of a fused optimizer."""
     changes = {"trainer.precision": precision, "trainer.gradient_clip_val": 5, "trainer.max_epochs": 1}
-    [report] = trained(short.with_values(changes), tmp_path)
+    [report] = trained(short.with_values(changes), tmp_path, metric="valid_auc")
     assert 0 < report.metrics["loss"] < 20
+    # It is validated in float32, as the gate measures.
+    best = tmp_path / "checkpoints/best.ckpt"
+    assert read(best)["scored_in"] == "float32"
+    assert report.metrics["valid_auc"] == pytest.approx(measure_checkpoint(best).value, abs=1e-6)
 
 
 def test_minus_one_is_filled_in(tiny_run):

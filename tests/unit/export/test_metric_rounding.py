@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from otter_ray.errors import ExportError
-from otter_ray.export.reference import ReferenceModel
+from otter_ray.export.reference import ReferenceModel, scored_in
 from otter_ray.export.rounding import rounding_range
 
 IMAGES = torch.ones(2, 3)
@@ -42,8 +42,7 @@ class InsistsOn(Scaling):
 def found(config, wrapped, score_range=lambda exact, others, labels, metric: others):
     """The outputs that `score_range` gets besides the exact ones."""
     model = SimpleNamespace(exported_batch=lambda batch: ([batch], None), score_range=score_range)
-    config = config.with_values({"trainer.precision": "16-mixed"})
-    reference = ReferenceModel(config, model, wrapped, "valid_auc", 0.5, "cpu")
+    reference = ReferenceModel(config, model, wrapped, "valid_auc", 0.5, torch.float16)
     with torch.inference_mode():
         outputs = wrapped(IMAGES)
     return rounding_range(reference, [IMAGES], outputs, outputs, None)
@@ -67,3 +66,19 @@ def test_a_failing_score_range_refuses_the_model(tiny_config):
 
     with pytest.raises(ExportError, match="score_range failed: ZeroDivisionError: no pairs"):
         found(tiny_config, Scaling(1.0), fails)
+
+
+@pytest.mark.parametrize(
+    ("record", "precision", "expected"),
+    [
+        ({"scored_in": "float32"}, "bf16-mixed", torch.float32),
+        ({"scored_in": "bfloat16"}, "bf16-true", torch.bfloat16),
+        # Version 0.1 did not say it, and validated in the precision of the training.
+        ({"device": "cpu"}, "bf16-mixed", torch.bfloat16),
+        ({"device": "cpu"}, 32, torch.float32),
+        ({"device": "cuda"}, None, torch.float16),
+        ({"scored_in": ["torn"], "device": "cpu"}, "16-mixed", torch.float16),
+    ],
+)
+def test_how_exact_a_recorded_metric_is(record, precision, expected):
+    assert scored_in(record, precision) == expected

@@ -191,7 +191,7 @@ def test_a_model_of_several_inputs_and_outputs(tiny_config, tmp_path, recorded):
         for image, mask, total in zip(images, masks, wrapped(images, masks)[1], strict=True)
     ]
     write_onnx(config, wrapped, tmp_path / "two.onnx")
-    reference = ReferenceModel(config, TwoInputs(), wrapped, "error", recorded, "cpu")
+    reference = ReferenceModel(config, TwoInputs(), wrapped, "error", recorded, torch.float32)
     loader = torch.utils.data.DataLoader(items, batch_size=4)
     if recorded:
         with pytest.raises(ExportError, match=r"error measured on the ONNX file is 0.0000"):
