@@ -21,6 +21,7 @@ from rich.console import Console
 from otter_ray.config import Config, load_config
 from otter_ray.console import log_to_console
 from otter_ray.space import Space, StudyOptions, load_space
+from otter_ray.tune.worker.forks import SWITCH
 from tests.support.commands import Command
 
 pytest_plugins = [
@@ -108,6 +109,8 @@ hypothesis.settings.register_profile("thorough", max_examples=600)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what runs in the background with Ctrl-C ignored, and tests press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Every tiny run earns this warning; the metric's own tests ask for it.
     config.addinivalue_line("filterwarnings", "ignore:with only .* valid_fpr@4:UserWarning")
 
@@ -196,11 +199,15 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def tune(session_cache: Path) -> Callable[..., Command]:
-    """Starts studies; `no_study_is_left` ends those that a test has not."""
+def tune(session_cache: Path, fork_server: str) -> Callable[..., Command]:
+    """Starts studies; `no_study_is_left` ends those that a test has not.
 
-    def start(*arguments: object, folder: Path, kind: type = Command) -> Command:
-        study = kind(arguments, folder)
+    Their processes are children of the tests' fork server, or of one of their own.
+    """
+
+    def start(*arguments: object, folder: Path, kind: type = Command, own_server: bool = False) -> Command:
+        forks = {} if own_server else {SWITCH: fork_server}
+        study = kind(arguments, folder, {**forks, **os.environ})
         STUDIES.append(study)
         return study
 

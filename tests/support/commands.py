@@ -38,10 +38,10 @@ def run_here(module, *arguments):
 class Command:
     """`python -m otter_ray.tune ...` in a process group of its own."""
 
-    def __init__(self, arguments, folder):
+    def __init__(self, arguments, folder, environment):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "otter_ray.tune", *map(str, arguments)],
-            cwd=folder, env={**os.environ, "COLUMNS": "200", **SECRETS}, text=True, start_new_session=True,
+            cwd=folder, env={**environment, "COLUMNS": "200", **SECRETS}, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         # Two slots on every machine: a study of six trials is not over before it is interrupted.
@@ -70,7 +70,7 @@ class Command:
 class OnTerminal:
     """`python -m otter_ray.tune ...` on a terminal of its own, as a user sees it."""
 
-    def __init__(self, arguments, folder, columns=80, lines=24):
+    def __init__(self, arguments, folder, environment, columns=80, lines=24):
         self.screen = pyte.HistoryScreen(columns, lines, history=1000)
         self.stream = pyte.ByteStream(self.screen)
         self.master, terminal = os.openpty()
@@ -80,7 +80,7 @@ class OnTerminal:
         modes = termios.tcgetattr(terminal)
         modes[3] |= termios.NOFLSH
         termios.tcsetattr(terminal, termios.TCSANOW, modes)
-        environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+        environment = {key: value for key, value in environment.items() if key != "COLUMNS"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "otter_ray.tune", *map(str, arguments)],
             cwd=folder, env={**environment, "TERM": "xterm-256color"}, start_new_session=True,

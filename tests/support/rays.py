@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
 
+from otter_ray.tune.worker import launch
+from otter_ray.tune.worker.forks import SWITCH, worker_imports
 from tests.support.commands import SECRETS, run_here
 
 # It prints its address, and for each line that it reads how many CPUs it has.
@@ -71,7 +74,17 @@ def open_ray(session_cache) -> Iterator[LivingRay]:
 
 
 @pytest.fixture(scope="session")
-def tune_here(open_ray):
+def fork_server():
+    """The folder of a fork server that studies share: each would import torch for itself."""
+    folder = tempfile.mkdtemp(prefix="forks_")  # a socket's path must be short
+    server = launch.start_server(folder, worker_imports("docclassifier"), lasting=False)
+    yield folder
+    server.stdin.close()
+    server.wait(60)
+
+
+@pytest.fixture(scope="session")
+def tune_here(open_ray, fork_server):
     """Runs a study in this process, on the open Ray: (exit code, everything that it printed)."""
     from otter_ray.tune.cluster.auth import MODE
     from otter_ray.tune.ray_compat import reload_core_config
@@ -81,6 +94,7 @@ def tune_here(open_ray):
             patch.chdir(folder)
             patch.setenv("COLUMNS", "200")
             patch.setenv(MODE, "disabled")
+            patch.setenv(SWITCH, fork_server)
             for name, secret in SECRETS.items():
                 patch.setenv(name, secret)
             done = run_here("otter_ray.tune", *arguments, "--address", open_ray.address)

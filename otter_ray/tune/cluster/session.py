@@ -34,6 +34,9 @@ SLOT_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # A trial with a worker group is one of the dashboard's Train runs.
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+    # Seconds between two looks at a group: each report, and the end, waits for the next one. Ray's 2 are more
+    # than a short epoch.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     # As Tune sets it: Lightning is not to fork.
     "PL_DISABLE_FORK": "1",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",

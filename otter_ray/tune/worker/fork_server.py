@@ -194,6 +194,7 @@ def _become(connection: socket.socket, request: dict[str, Any], descriptors: lis
             connection.sendall(STARTED)
             _run_script(command)
         else:
+            sys.path[0] = request["directory"]  # as `python -m` has it there
             connection.sendall(STARTED)
             serve_call(Connection(os.dup(connection.fileno())))
         code = 0

@@ -45,6 +45,8 @@ SLOWER = "each worker imports torch by itself, which takes longer"
 class ForkServer:
     """A process that others are forked from. It ends with this one, however that ends.
 
+    If `OTTER_RAY_FORK_SERVER` names a folder, the server there is used, which somebody else has started.
+
     Args:
         modules: What it imports.
     """
@@ -53,13 +55,13 @@ class ForkServer:
         self.modules = [*modules]
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._has_failed = False
+        self._has_failed = self._is_shared = False
         self._stack = ExitStack()
 
     @property
     def is_running(self) -> bool:
         """Whether it has been started, and has not ended."""
-        return self._process is not None and self._process.poll() is None
+        return self._is_shared or (self._process is not None and self._process.poll() is None)
 
     def start(self) -> Self:
         """Start it, where that is possible. It imports while this process continues."""
@@ -70,6 +72,9 @@ class ForkServer:
             return self
         if os.environ.get(SWITCH) == "0":
             logger.info(f"{SLOWER}: {SWITCH}=0")
+            return self
+        if os.path.isabs(shared := os.environ.get(SWITCH, "")):
+            self._folder, self._is_shared = Path(shared), True
             return self
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="otter_ray_"))  # only this user may look into it
@@ -86,7 +91,7 @@ class ForkServer:
             self._process.kill()
             self._process.wait()
             self._process = None
-        if self._folder is not None:
+        if self._folder is not None and not self._is_shared:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
@@ -122,7 +127,7 @@ class ForkServer:
 
     def _connection(self) -> Connection | None:
         """Return a connection to a fork that waits for a call; None if there is no server."""
-        if self._process is None or self._has_failed:
+        if not self.is_running or self._has_failed:
             return None
         try:
             server = launch.connect(str(self._folder), self.modules)

@@ -105,7 +105,7 @@ def ended(arguments, tune, tune_here, tmp_path_factory):
     """(the study, what it printed, what had ended when it was killed): kept in a path."""
     root = tmp_path_factory.mktemp("finals")
     line, study = arguments(root, root / "kept"), Study(root, Storage(str(root / "kept/demo/tiny")))
-    before = killed(tune(*line, folder=root), study, JOURNAL, 2)
+    before = killed(tune(*line, folder=root, own_server=True), study, JOURNAL, 2)
     code, output = tune_here(*line, "--resume", folder=root)
     assert code == 0, output
     return study, output, before
@@ -173,7 +173,7 @@ def test_killed_in_the_finals_it_comes_to_the_same(ended, arguments, tune, s3, t
     (tmp_path / "storage.txt").write_text(f"{resumed.storage.uri}\n")
     resumed.storage.put(tmp_path / "storage.txt", "storage.txt")
     line = [*arguments(tmp_path, place), "--resume"]
-    before = killed(tune(*line, folder=tmp_path), resumed, f"finals/{JOURNAL}", 1)
+    before = killed(tune(*line, folder=tmp_path, own_server=True), resumed, f"finals/{JOURNAL}", 1)
     assert 1 <= len(before) < 4
     code, output = tune(*line, folder=tmp_path).end()
     assert code == 0, output

@@ -253,7 +253,7 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tune, tune_here, tiny_sets, reop
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
     longer = ["--set", "trainer.max_epochs=4", "--space", tmp_path / "space.yaml"]
     arguments = [*tiny_sets, *longer, "--trials", 6, "--name", "stopped"]
-    command = tune("demo", *arguments, folder=tmp_path)
+    command = tune("demo", *arguments, folder=tmp_path, own_server=True)
     command.read_until(r"[2-4]/6 done  trial +\S+  epoch 1/4 ")
     # Between two trials a slot has Ray's own name.
     title = re.compile(r"ray::demo/000\d \w+=\S+ ")

@@ -39,7 +39,7 @@ class Subject:
 
     def start(self):
         resume = ["--resume"] if self.folder.path.exists() else []
-        return self.tune(*self.arguments, "--runs", self.runs, *resume, folder=self.runs)
+        return self.tune(*self.arguments, "--runs", self.runs, *resume, folder=self.runs, own_server=True)
 
     def lines(self):
         """What the journal holds."""

@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -582,3 +583,15 @@ def test_what_is_no_request_costs_no_server(server):
 )
 def test_a_projects_own_module_is_imported(project, own):
     assert worker_imports(project)[-1] == (f"otter_ray.projects.{project}" if own else project)
+
+
+def test_a_server_that_somebody_else_has_started_is_used_and_left_alone(server, monkeypatch, tmp_path):
+    (tmp_path / "found_here.py").write_text("import os\ndef parent():\n    return os.getppid()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # of which the server knows nothing
+    monkeypatch.setenv(SWITCH, str(server._folder))
+    with ForkServer(["antigravity_absent"]) as other:
+        assert call(import_module("found_here").parent) == server._process.pid
+        assert str(server._folder) in other.py_executable(elsewhere=False)
+    assert server.is_running
+    assert Path(socket_of(server)).exists()
