@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from pydantic import PrivateAttr
 
@@ -13,7 +13,7 @@ from otter_ray.config.lookup import find_config
 from otter_ray.config.paths import KeyPath, assign, dotted, overlap, plain, read, split
 from otter_ray.config.schema import Sections
 from otter_ray.config.secret_values import secrets_in
-from otter_ray.config.types import Flaw, is_number, validate
+from otter_ray.config.types import Flaw, Section, is_number, validate
 from otter_ray.config.user_paths import path_flaws, with_homes
 from otter_ray.config.yaml_reader import Origin, Place, read_document, read_value
 from otter_ray.errors import ConfigError, Problem
@@ -41,7 +41,7 @@ class Config(Sections):
     _plain: dict[str, Any] | None = PrivateAttr(default=None)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], name: str = "") -> Self:
+    def from_dict(cls, data: Mapping[str, Any], name: str = "") -> Config:
         """Return the config that `to_dict` made a dict of. Raises ConfigError."""
         try:
             return cls._build(plain(data), Origin(name), [])
@@ -49,10 +49,10 @@ class Config(Sections):
             raise ConfigError([Problem("", str(exc))]) from exc
 
     @classmethod
-    def _build(cls, data: dict[str, Any], origin: Origin, problems: Sequence[Problem]) -> Self:
+    def _build(cls, data: dict[str, Any], origin: Origin, problems: Sequence[Problem]) -> Config:
         """Build a config. Raises ConfigError with `problems` and everything that is wrong with `data`."""
         data = with_homes(data)
-        config, flaws = validate(cls, data)
+        config, flaws = validate(PROJECT_CLASSES.get(str(data.get("project")), Config), data)
         flaws += [*_sizes_that_differ(data), *secrets_in(data), *path_flaws(data)]
         found = [*problems, *(origin.problem(*flaw) for flaw in flaws)]
         if found or config is None:
@@ -66,6 +66,16 @@ class Config(Sections):
     def name(self) -> str:
         """The file's stem, `demo` for `configs/demo.yaml`."""
         return self._origin.name
+
+    @property
+    def data_section(self) -> Section:
+        """The section that says which data are read."""
+        return self.dataset
+
+    @property
+    def code(self) -> str:
+        """The packages whose code runs, separated by commas."""
+        return self.project
 
     def problem(self, key: str, message: str) -> Problem:
         """Return a Problem at a dotted key, with the line of the nearest key that was written in the file."""
@@ -86,7 +96,7 @@ class Config(Sections):
             return False
         return True
 
-    def with_values(self, values: Mapping[str, Any]) -> Self:
+    def with_values(self, values: Mapping[str, Any]) -> Config:
         """Return a checked copy with these dotted keys changed, by the rules of `--set`. Raises ConfigError.
 
         If the backbone or the image size changes, the head's `in_dim` and `feature_map_size` become -1 unless
@@ -94,12 +104,12 @@ class Config(Sections):
         """
         return self._changed({**values, **self._derived(values)}, Place(), [])
 
-    def during(self, epoch: int) -> Self:
+    def during(self, epoch: int) -> Config:
         """Return the config that applies in an epoch, counted from 1; it has no `schedule`."""
         phase = next((phase for phase in self.schedule or () if epoch <= phase.epochs), None)
         return self.with_values({**(phase.values if phase else {}), "schedule": None})
 
-    def with_sets(self, sets: Sequence[str]) -> Self:
+    def with_sets(self, sets: Sequence[str]) -> Config:
         """Return a checked copy changed by `key=value` texts as `--set` gives them. Raises ConfigError."""
         values, malformed = _parsed(sets)
         return self._changed(values, Place(SET), malformed)
@@ -121,7 +131,7 @@ class Config(Sections):
             self._plain = self.to_dict()
         return self._plain
 
-    def _changed(self, values: Mapping[str, Any], place: Place, problems: list[Problem]) -> Self:
+    def _changed(self, values: Mapping[str, Any], place: Place, problems: list[Problem]) -> Config:
         data, origin, refused = _assigned(self._data(), self._origin, values, place)
         return self._build(data, origin, [*problems, *refused])
 
@@ -133,8 +143,12 @@ class Config(Sections):
         }
 
 
+# Project -> the class of its configs, if they have sections of their own.
+PROJECT_CLASSES: dict[str, type[Config]] = {}
+
+
 def project_here(name: object) -> str | None:
-    """Return the project of `./configs/NAME.yaml`, which the user has written; None without such a config.
+    """Return the code of `./configs/NAME.yaml`, which the user has written; None without such a config.
 
     Args:
         name: A config's name, from a file that anybody may have written.
@@ -142,7 +156,7 @@ def project_here(name: object) -> str | None:
     if not isinstance(name, str) or not is_name(name):
         return None
     try:
-        return load_config(f"./configs/{name}.yaml").project
+        return load_config(f"./configs/{name}.yaml").code
     except ConfigError:
         return None
 

@@ -18,6 +18,11 @@ def is_own_project(name: str) -> bool:
     return is_name(name) and (PACKAGE / "projects" / name / "__init__.py").is_file()
 
 
+def is_trusted(code: str, trusted: str | None) -> bool:
+    """Return whether a config's packages (`Config.code`) come with otter_ray, or are among trusted ones."""
+    return is_own_project(code) or (trusted is not None and {*code.split(",")} <= {*trusted.split(",")})
+
+
 def find_config(name_or_path: str) -> Path:
     """Return the config's file: a path as given, `./configs/NAME.yaml`, or one that comes with otter_ray.
 

@@ -29,8 +29,8 @@ def data_paths(config: Config, problem: SearchProblem | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for branch in branches:
         data = branch.to_dict()
-        for section in ("dataset", "model"):
-            for key, value in _paths_in(data[section], section):
+        for section in ("dataset", "data", "model"):
+            for key, value in _paths_in(data.get(section), section):
                 if value not in found.values():
                     found[key if key not in found else f"{key} (searched)"] = value
     return found

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from otter_ray.config import Config, is_own_project
+from otter_ray.config import Config, is_trusted
 from otter_ray.cpus import available_cpus
 from otter_ray.errors import ExportError
 from otter_ray.export.gate import Predictions
@@ -21,7 +22,8 @@ from otter_ray.files import is_name
 from otter_ray.formatting import Interval
 from otter_ray.train.builders import build_dataloader, build_valid, load_model_from_config
 from otter_ray.train.loader_options import with_objects
-from otter_ray.train.model.module_mixin import BaseMixin
+from otter_ray.train.model.module_mixin import BaseMixin, Run
+from otter_ray.train.registry import by_project
 
 # What a checkpoint of otter_ray holds in addition to Lightning's own entries.
 REQUIRED_KEYS = ("config", "config_name", "metric", "metrics", "state_dict")
@@ -52,9 +54,10 @@ def measure_checkpoint(checkpoint: Path, project: str | None = None) -> Measured
     Raises:
         OtterError: otter_ray did not write the checkpoint, or its data cannot be used.
     """
-    record, model, valid, predictions = _predict(checkpoint, project)
+    record, model, valid, predictions, run = _predict(checkpoint, project)
     metric = record["metric"]
-    value, interval = model.score(*predictions)[metric], model.score_interval(*predictions, metric)
+    metrics, _ = model.measure(run, *predictions)
+    value, interval = metrics[metric], model.score_interval(*predictions, metric)
     return Measured(value, interval, lambda: model.illustrate(*predictions, valid))
 
 
@@ -65,7 +68,7 @@ def illustrate_checkpoint(checkpoint: Path, project: str | None = None) -> dict[
         checkpoint: The checkpoint.
         project: The one that it may import (see `config_of`).
     """
-    _, model, valid, predictions = _predict(checkpoint, project)
+    _, model, valid, predictions, _ = _predict(checkpoint, project)
     return model.illustrate(*predictions, valid)
 
 
@@ -110,16 +113,17 @@ def config_of(record: Mapping[str, Any], checkpoint: Path, project: str | None =
             "Export a checkpoint that otter_ray wrote."
         )
     config = Config.from_dict(record["config"], name)
-    if config.project == project or is_own_project(config.project):
+    if is_trusted(config.code, project):
         return config
     others = f"the current config names {project!r}" if project else "no config here names it"
-    command = shlex.join(["python", "-m", "otter_ray.export", str(checkpoint), "--project", config.project])
+    command = shlex.join(["python", "-m", "otter_ray.export", str(checkpoint), "--project", config.code])
     raise ExportError(
-        f"{checkpoint}: its config names the project {config.project!r}, whose code would run, and {others}. "
+        f"{checkpoint}: its config names the project {config.code!r}, whose code would run, and {others}. "
         f"If you trust that code: {command}"
     )
 
 
+@by_project
 def evaluation_loader(config: Config, dataset: Dataset[Any]) -> DataLoader[Any]:
     """Return a loader that gives every item of a data set once, in order."""
     options = {**with_objects(config, "valid_options", dataset), "shuffle": False, "drop_last": False}
@@ -128,8 +132,8 @@ def evaluation_loader(config: Config, dataset: Dataset[Any]) -> DataLoader[Any]:
 
 def _predict(
     checkpoint: Path, project: str | None
-) -> tuple[dict[str, Any], BaseMixin, Dataset[Any], Predictions]:
-    """Return the checkpoint's content, its model, the validation set, and the model's predictions for it."""
+) -> tuple[dict[str, Any], BaseMixin, Dataset[Any], Predictions, Run]:
+    """Return the checkpoint's content, its model, the validation set, its predictions, and what gave them."""
     record = read_run_checkpoint(checkpoint)
     config = config_of(record, checkpoint, project)
     model = load_model_from_config(config, checkpoint)
@@ -139,4 +143,5 @@ def _predict(
         inputs, label = model.exported_batch(batch)
         outputs.append(torch_outputs(wrapped, inputs))
         labels.append(label)
-    return record, model, valid, (join_batches(outputs), join_labels(labels))
+    predictions = join_batches(outputs), join_labels(labels)
+    return record, model, valid, predictions, partial(torch_outputs, wrapped)

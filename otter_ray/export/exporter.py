@@ -99,7 +99,7 @@ def export_checkpoint(
             the gate. No file is left.
     """
     record = read_run_checkpoint(checkpoint)
-    own = config_of(record, checkpoint, config.project if config else project)
+    own = config_of(record, checkpoint, config.code if config else project)
     config = config or own
     metric = metric or record["metric"]
     if metric not in record["metrics"]:
@@ -208,7 +208,7 @@ def _test_split(config: Config, test: Dataset[Any], own: Config, folder: Path) -
     return Holdout(
         loader=evaluation_loader(config, test),
         classes=getattr(test, "num_classes", None),
-        kept_out=own.dataset == config.dataset,
+        kept_out=own.data_section == config.data_section,
         earlier=sorted(facts["date"] for facts in tested),
     )
 
@@ -238,7 +238,7 @@ def _usage(reference: ReferenceModel, file: str) -> dict[str, Any]:
     return {
         "intended_use": model.INTENDED_USE,
         "example": model.example(file) or blank_example(onnx_section(config), file),
-        "data": config.dataset.model_dump(),
+        "data": config.data_section.model_dump(),
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from otter_ray.errors import ExportError
@@ -33,7 +36,8 @@ BATCHES = (1, 2, 7)
 # units of the image's largest value if that is above 1: float32 has seven digits, not seven decimals.
 OUTPUT_TOLERANCE = 1e-4
 # Largest difference of the metric that is not looked into. A metric that counts pairs beyond a threshold may
-# differ by more if there are few pairs: then `rounding_range` says what rounding can do.
+# differ by more if there are few pairs: then `rounding_range` says what rounding can do. Of a metric above 1
+# it is a share.
 METRIC_TOLERANCE = 1e-3
 # The same, compared with what training logged in a lower precision than the file's float32.
 LOW_PRECISION_TOLERANCE = 2e-2
@@ -90,8 +94,9 @@ def pass_gate(
             f"{OUTPUT_TOLERANCE:g}. An operator computes something else in ONNX, or depends on the batch; "
             "see docs/troubleshooting.md"
         )
-    pytorch_metrics = reference.model.score(theirs, labels)
-    metrics = reference.model.score(ours, labels)
+    model = reference.model
+    pytorch_metrics, _ = model.measure(partial(torch_outputs, reference.wrapped), theirs, labels)
+    metrics, unmeasured = model.measure(partial(_onnx_tensors, session, reference), ours, labels)
     if reference.metric not in metrics:
         raise ExportError(f"the model scores {', '.join(metrics)}, not {reference.metric}")
     interval = reference.model.score_interval(ours, labels, reference.metric)
@@ -106,6 +111,7 @@ def pass_gate(
         images=images,
         details=reference.model.score_details(),
         metric=reference.metric,
+        unmeasured=unmeasured,
     )
     if _differing(gate, reference):
         gate = replace(gate, rounding=_explained(gate, reference, valid, (ours, theirs, labels)))
@@ -144,16 +150,23 @@ def _run_validation(
     session: onnxruntime.InferenceSession, reference: ReferenceModel, loader: DataLoader[Any]
 ) -> tuple[Outputs, Outputs, Labels, int]:
     """Return (onnxruntime's outputs, PyTorch's, labels, images) over a loader."""
-    names = onnx_section(reference.config).input_names
     ours, theirs, labels, images = [], [], [], 0
     for batch in loader:
         inputs, label = reference.model.exported_batch(batch)
-        arrays = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-        ours.append([torch.from_numpy(output) for output in _onnx_outputs(session, arrays)])
+        ours.append(_onnx_tensors(session, reference, inputs))
         theirs.append(torch_outputs(reference.wrapped, inputs))
         labels.append(label)
         images += len(inputs[0])
     return join_batches(ours), join_batches(theirs), join_labels(labels), images
+
+
+def _onnx_tensors(
+    session: onnxruntime.InferenceSession, reference: ReferenceModel, inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return all outputs of the file for inputs as `exported_batch` gives them."""
+    names = onnx_section(reference.config).input_names
+    arrays = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+    return [torch.from_numpy(output) for output in _onnx_outputs(session, arrays)]
 
 
 def _onnx_outputs(session: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -177,7 +190,7 @@ def _differing(gate: GateResult, reference: ReferenceModel) -> dict[str, tuple[f
     return {
         whose: (value, tolerance)
         for whose, (value, tolerance) in references.items()
-        if not abs(measured - value) <= tolerance  # NaN differs
+        if not abs(measured - value) <= tolerance * max(1, abs(value))  # NaN differs
     }
 
 

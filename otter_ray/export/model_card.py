@@ -90,6 +90,8 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
         yield announcement(gate["test"], metric)
     figure = with_interval(gate["metrics"][metric], gate["interval"])
     yield f"validation: {metric} {figure} on {gate['images']} images, by which its epoch was chosen"
+    if gate.get("unmeasured"):
+        yield f"{metric} was {gate['unmeasured']}"
     yield f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs for each item"
 
 

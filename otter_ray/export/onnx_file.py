@@ -17,7 +17,7 @@ from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError
 from otter_ray.train.model.channels import exported_channels
 from otter_ray.train.model.example_inputs import example_inputs
-from otter_ray.train.registry import find_class, unknown_arguments
+from otter_ray.train.registry import by_project, find_class, unknown_arguments
 from otter_ray.train.torch_compat import uncompile, unprinted_onnx_graphs
 
 OPSET = 17
@@ -25,6 +25,7 @@ OPSET = 17
 TRACE_BATCH = 2
 
 
+@by_project
 def onnx_section(config: Config) -> Onnx:
     """Return the config's `onnx:` section. Raises ExportError if there is none."""
     if config.onnx is None:
@@ -34,6 +35,7 @@ def onnx_section(config: Config) -> Onnx:
     return config.onnx
 
 
+@by_project
 def wrap(config: Config, model: nn.Module) -> nn.Module:
     """Return the part of the model that is exported, in evaluation mode."""
     section = onnx_section(config)

@@ -52,6 +52,7 @@ class GateResult:
         metric: The study's metric.
         test: What was measured on the test split, if there is one.
         rounding: A sentence about the metric, if it differs from PyTorch's or the training's by rounding.
+        unmeasured: Why the metrics are the PyTorch model's, and what to change; empty if they are the file's.
     """
 
     opset: int
@@ -66,6 +67,7 @@ class GateResult:
     metric: str
     test: HoldoutScore | None = None
     rounding: str = ""
+    unmeasured: str = ""
 
     def __str__(self) -> str:
         intervals = {self.metric: self.interval}
@@ -74,7 +76,8 @@ class GateResult:
         )
         return (
             f"gate passed: opset {self.opset}, batches {', '.join(map(str, self.batches))}, "
-            f"outputs within {self.output_difference:.1e} of PyTorch; on the ONNX file over {self.images} "
+            f"outputs within {self.output_difference:.1e} of PyTorch; "
+            f"{self.unmeasured or 'on the ONNX file'} over {self.images} "
             f"validation images{', which the search selected on' if self.test else ''}: {metrics} "
             f"(training logged {self.recorded:.6f}){self.rounding and '; ' + self.rounding}"
         )

@@ -64,6 +64,15 @@ class SearchProblem:
         return tuple(Branch(self.config, assignment, is_kept) for assignment in assignments)
 
     @cached_property
+    def code(self) -> str:
+        """The packages whose code runs in some trial (`Config.code`)."""
+        own = self.config.code
+        if own == self.config.project:
+            return own
+        every = [own, *(branch.config.code for branch in self.branches)]
+        return ",".join(sorted({name for code in every for name in code.split(",")}))
+
+    @cached_property
     def base_params(self) -> dict[str, Any]:
         """Parameter name -> the base config's own value, as `Space.base_values` finds them."""
         return self.space.base_values(self.config)

@@ -30,7 +30,7 @@ from otter_ray.train.checkpoint.checkpoint_io import load_weights
 from otter_ray.train.distributed import global_rank, world_size
 from otter_ray.train.loader_options import sharing_flaw
 from otter_ray.train.model.module_mixin import BaseMixin
-from otter_ray.train.registry import accepted, find_class
+from otter_ray.train.registry import accepted, by_project, find_class
 from otter_ray.train.schedule.optimizer_schedule import OptimizerSchedule
 from otter_ray.train.schedule.schedule_building import whole_keys
 from otter_ray.train.tracking.loggers import build_loggers
@@ -67,6 +67,7 @@ def offered_settings(config: Config) -> dict[str, Any]:
     }
 
 
+@by_project
 def build_datasets(config: Config) -> tuple[Dataset[Any], Dataset[Any]]:
     """Build (train, valid). The training set gets the other sets, so that it can leave out what they hold."""
     valid, test = build_held_out(config)
@@ -84,11 +85,13 @@ def build_held_out(config: Config) -> tuple[Dataset[Any], Dataset[Any] | None]:
     return valid, build_test(config, valid)
 
 
+@by_project
 def build_valid(config: Config) -> Dataset[Any]:
     """Build the validation set. It comes first and does not depend on the others."""
     return build_dataset(config.dataset.valid_options, config.project, offered_settings(config))
 
 
+@by_project
 def build_test(config: Config, valid: Dataset[Any]) -> Dataset[Any] | None:
     """Build the test set that goes with a validation set; None if the config names none."""
     section = config.dataset.test_options
@@ -182,6 +185,20 @@ def callback_options(cls: type[Callback], options: Mapping[str, Any]) -> dict[st
     return dict(options)
 
 
+@by_project
+def trainer_parts(
+    config: Config, options: dict[str, Any], folder: Path
+) -> tuple[dict[str, Any], list[Callback]]:
+    """Return the arguments for Lightning's Trainer, and the config's callbacks.
+
+    Args:
+        config: The config.
+        options: Its `trainer:`, with the run's defaults.
+        folder: The run's folder.
+    """
+    return options, [build_callback(section, config, folder) for section in config.callbacks]
+
+
 def build_trainer(
     config: Config,
     folder: Path,
@@ -216,7 +233,7 @@ def build_trainer(
     elif options["devices"] == "auto" or options["accelerator"] == "cpu":
         # One process uses one device. `devices: [0]` names a GPU, but for a CPU it counts processes.
         options["devices"] = 1
-    callbacks = [build_callback(section, config, folder) for section in config.callbacks]
+    options, callbacks = trainer_parts(config, options, folder)
     if not standalone:
         callbacks = [callback for callback in callbacks if not _is_for_users(callback)]
     if config.schedule:
@@ -260,6 +277,7 @@ def _is_for_users(callback: Callback) -> bool:
     return isinstance(callback, ProgressBar | ModelSummary | ModelCheckpoint)
 
 
+@by_project
 def build_model(config: Config) -> BaseMixin:
     """Build the model that the config names, with new weights."""
     model: BaseMixin = find_class(config.model.name, "model", config.project)(config)

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 
 from otter_ray.checkpoints import BEST_CHECKPOINT, LAST_CHECKPOINT, epoch_checkpoint
+from otter_ray.config import Config
 from otter_ray.disk import flush_to_disk
 from otter_ray.errors import TrainingError, did_you_mean
 from otter_ray.train.checkpoint.checkpoint_io import read_checkpoint
@@ -96,12 +97,16 @@ class Reporter(Checkpoint):
         options: Which metric names the best epoch, and how.
         hooks: What a study asks of the run.
         resumes: Whether the checkpoint that the run begins with, if any, is its own.
+
+    Attributes:
+        config: What checkpoints hold as their config; None for the model's.
     """
 
     def __init__(
         self, folder: Path, report: Report, options: RunOptions, hooks: RunHooks, resumes: bool = False
     ) -> None:
         self.folder, self.report, self.resumes = folder, report, resumes
+        self.config: Config | None = None
         self.save_soon, self.hooks = hooks.save_soon, hooks
         self.metric, self.direction = options.metric, options.direction
         self.best: float | None = None
@@ -120,7 +125,7 @@ class Reporter(Checkpoint):
 
         Not by a hook of the model: a project that has that hook for itself would take the config away.
         """
-        config = cast(BaseMixin, pl_module).config
+        config = self.config or cast(BaseMixin, pl_module).config
         checkpoint["config"], checkpoint["config_name"] = config.to_dict(), config.name
         checkpoint["metric"], checkpoint["metrics"] = self.metric, self._metrics(trainer)
         checkpoint["scored_in"] = _scored_in(trainer, pl_module)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+from otter_ray.config import Config
 from otter_ray.errors import ConfigError, Problem, did_you_mean
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Kind of component -> where to look after the project, in this order.
 LIBRARIES = {
@@ -20,6 +25,8 @@ LIBRARIES = {
 }
 # Below this package are the projects that come with otter_ray.
 PROJECTS = "otter_ray.projects"
+# A project's namespace of the functions that it does in its own way (`by_project`).
+OWN = "OWN"
 
 
 def load_project(name: str) -> ModuleType:
@@ -46,6 +53,21 @@ def load_project(name: str) -> ModuleType:
         "install the module, or start the command in the folder that holds it."
     )
     raise ConfigError([Problem("project", message)])
+
+
+def by_project(function: Callable[Concatenate[Config, P], T]) -> Callable[Concatenate[Config, P], T]:
+    """Let a config's project do something in its own way: by a function of the same name in its `OWN`.
+
+    The function that is decorated says what is done, and does it for every other project.
+    """
+
+    @wraps(function)
+    def done(config: Config, *args: P.args, **kwargs: P.kwargs) -> T:
+        own = getattr(load_project(config.project), OWN, None)
+        chosen: Callable[Concatenate[Config, P], T] = getattr(own, function.__name__, function)
+        return chosen(config, *args, **kwargs)
+
+    return cast(Callable[Concatenate[Config, P], T], done)
 
 
 def _require_code(module: ModuleType, name: str) -> None:

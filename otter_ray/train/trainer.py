@@ -30,6 +30,7 @@ from otter_ray.train.checks.epoch_checks import check_loader
 from otter_ray.train.distributed import world_size
 from otter_ray.train.loader_options import with_objects
 from otter_ray.train.model.complexity import write_model_stats
+from otter_ray.train.registry import by_project
 from otter_ray.train.run_options import DEFAULTS, RunHooks, RunOptions
 from otter_ray.train.tracking.environment import write_environment
 from otter_ray.train.tracking.epoch_report import Report
@@ -77,6 +78,7 @@ def run_training(
         trainer.strategy.setup_environment()
         config, train, valid = prepare_loaders(config, cpus)
         model = build_model(config)
+        reporter.config = config
         model.previews = standalone if config.common.preview is None else config.common.preview
         if trainer.is_global_zero:
             remember_runs(loggers, folder)
@@ -90,7 +92,7 @@ def run_training(
                 logger.info(f"starts from {describe_checkpoint(source)}")
             checkpoint = restore(config, model)
         with _interrupt_as_such():
-            trainer.fit(model, train, valid, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(model.lightning_module, train, valid, ckpt_path=checkpoint, weights_only=True)
     best = best_checkpoint_of(folder)
     if trainer.is_global_zero and not best.is_file():
         ends = [key for key in ("max_steps", "max_time") if config.has(f"trainer.{key}")]
@@ -108,6 +110,7 @@ def _pinned(config: Config, checkpoint: Path | None) -> Config:
     return config.with_values({f"common.{key}": began[key] for key in keys})
 
 
+@by_project
 def prepare_loaders(config: Config, cpus: int) -> tuple[Config, DataLoader[Any], DataLoader[Any]]:
     """Return the config with its classes counted, the training loader and the validation loader."""
     train, valid = build_datasets(config)

@@ -181,15 +181,15 @@ def resume_command(request: StudyRequest, folder: StudyFolder) -> str:
         request: what the study was started with.
         folder: of the study.
     """
-    here, project = Path.cwd(), request.problem.config.project
+    here, config = Path.cwd(), request.problem.config
     place = folder.path.relative_to(here) if folder.path.is_relative_to(here) else folder.path
     words = ["python", "-m", "otter_ray.tune", "--resume", str(place)]
     if request.address not in (None, job_address()):
         words += ["--address", str(request.address)]
     if request.exports != THE_BEST:
         words += ["--export", str(request.exports)]
-    if not is_known_project(project, folder.config_name):
-        words += ["--set", f"project={project}"]
+    if not is_known_project(config.code, folder.config_name):
+        words += ["--set", f"project={config.project}"]
     return shlex.join(words)
 
 

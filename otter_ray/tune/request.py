@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from otter_ray.config import is_own_project, load_config, project_here
+from otter_ray.config import is_trusted, load_config, project_here
 from otter_ray.errors import ConfigError, Problem, StudyError
 from otter_ray.files import NAME_RULE, is_name
 from otter_ray.space import SearchProblem, check_space, load_space
@@ -183,24 +183,24 @@ def load_study(folder: StudyFolder, space: str | None, sets: Sequence[str]) -> S
         require_file(file)
     own = space or str(folder.space_file)
     problem = load_problem(str(folder.config_file), own, sets, folder.config_name)
-    project = problem.config.project
-    if not (is_known_project(project, folder.config_name) or any(_names(text) == "project" for text in sets)):
+    code = problem.config.code
+    if not (is_known_project(code, folder.config_name) or any(_names(text) == "project" for text in sets)):
         raise StudyError(
-            f"{folder.config_file}: project: {project!r} does not come with otter_ray, and configs/"
+            f"{folder.config_file}: project: {code!r} does not come with otter_ray, and configs/"
             f"{folder.config_name}.yaml does not name it. Its code would be run. If you trust it, add "
-            f"--set project={project}."
+            f"--set project={problem.config.project}."
         )
     return problem
 
 
-def is_known_project(project: str, config: str) -> bool:
+def is_known_project(code: str, config: str) -> bool:
     """Return whether a project comes with otter_ray, or is that of the config of this name.
 
     Args:
-        project: That something else than the user's own config names.
+        code: That something else than the user's own config names (`Config.code`).
         config: Name of the user's own config.
     """
-    return is_own_project(project) or project_here(config) == project
+    return is_trusted(code, project_here(config))
 
 
 def _names(text: str) -> str:

@@ -17,10 +17,11 @@ from otter_ray.train.builders import build_dataloader
 from otter_ray.train.checks.validation import build_without_memory, on_meta
 from otter_ray.train.loader_options import sharing_flaw, with_objects
 from otter_ray.train.model.example_inputs import model_inputs
-from otter_ray.train.registry import find_class
+from otter_ray.train.registry import by_project, find_class
 from otter_ray.train.schedule.schedule_building import RunLength, accumulation_of, build_schedule
 
 
+@by_project
 def check_epochs(config: Config, train: Dataset[Any], workers: int = 1) -> None:
     """Check the epochs of a run before it starts, with the loader of one of its workers.
 

@@ -98,16 +98,31 @@ def settings_problems(config: Config, gpus: float) -> list[Problem]:
         gpus: GPUs that the run could use.
     """
     return [
-        *_accelerator(config, gpus),
+        *trainer_section_problems(config, gpus),
         *_quantize(config),
         *_contradictions(config),
         *_splits_that_overlap(config),
-        *trainer_problems(config),
         *schedule_problems(config),
-        *_library_problems(config, "trainer", L.Trainer, config.trainer.model_dump(), TRAINER_GIVEN),
         *_accumulation(config),
         *_loader(config, "train_options"),
         *_loader(config, "valid_options"),
+    ]
+
+
+def trainer_section_problems(
+    config: Config, gpus: float, given: Collection[str] = TRAINER_GIVEN
+) -> list[Problem]:
+    """Return the problems of `trainer:`.
+
+    Args:
+        config: The config to check.
+        gpus: GPUs that the run could use.
+        given: The arguments that the run itself gives.
+    """
+    return [
+        *_accelerator(config, gpus),
+        *trainer_problems(config),
+        *_library_problems(config, "trainer", L.Trainer, config.trainer.model_dump(), given),
     ]
 
 

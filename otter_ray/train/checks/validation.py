@@ -23,7 +23,7 @@ from otter_ray.train.checks.trainer_checks import Flaw, precision_flaws, refused
 from otter_ray.train.model.declared_metrics import monitor_problems, unlogged
 from otter_ray.train.model.example_inputs import model_inputs
 from otter_ray.train.model.module_mixin import BaseMixin
-from otter_ray.train.registry import find_class, load_project
+from otter_ray.train.registry import by_project, find_class, load_project
 
 
 class Checker:
@@ -48,35 +48,30 @@ class Checker:
             load_project(config.project)
         except ConfigError as exc:
             return [config.problem(problem.key, problem.message) for problem in exc.problems]
-        found = [
-            *self._components(config),
-            *settings_problems(config, self.gpus),
-            *(_restore_problems(config) if self.starts else []),
-            *self._precision(config),
-        ]
-        return found or [
-            *self._trainer(config),
-            *(self._model(config) or monitor_problems(config)),
-        ]
+        return section_problems(config, self)
 
-    def _components(self, config: Config) -> Iterator[Problem]:
+    def components(self, config: Config) -> Iterator[Problem]:
+        """Return the problems of the classes that the sections name, and of their options."""
         for key, kind, section in components_of(config):
             identity = (config.project, kind, section.name, section.arguments)
             check = partial(component_flaws, kind, section, config.project)
             for below, message in self._once(identity, check):
                 yield config.problem(f"{key}.{below}", message)
 
-    def _precision(self, config: Config) -> list[Problem]:
+    def precision(self, config: Config) -> list[Problem]:
+        """Return the problems of a precision that Lightning does not know."""
         precision = config.trainer.precision
         flaws = self._once(("precision", precision), partial(precision_flaws, precision))
         return [config.problem(key, message) for key, message in flaws]
 
-    def _trainer(self, config: Config) -> list[Problem]:
+    def trainer(self, config: Config) -> list[Problem]:
+        """Return what Lightning's Trainer refuses."""
         options = config.trainer.model_dump()
         flaws = self._once(("trainer", options), partial(refused_by_lightning, options))
         return [config.problem(key, message) for key, message in flaws]
 
-    def _model(self, config: Config) -> list[Problem]:
+    def model(self, config: Config) -> list[Problem]:
+        """Return the problems of the model as a whole."""
         identity = (
             config.project,
             config.model.model_dump(),
@@ -100,6 +95,26 @@ class Checker:
         if key not in self._seen:
             self._seen[key] = check()
         return self._seen[key]
+
+
+@by_project
+def section_problems(config: Config, checker: Checker) -> list[Problem]:
+    """Return everything that is wrong with a config's sections and that the schema cannot see.
+
+    Args:
+        config: The config, whose project can be imported.
+        checker: Remembers what it has checked.
+    """
+    found = [
+        *checker.components(config),
+        *settings_problems(config, checker.gpus),
+        *(_restore_problems(config) if checker.starts else []),
+        *checker.precision(config),
+    ]
+    return found or [
+        *checker.trainer(config),
+        *(checker.model(config) or monitor_problems(config)),
+    ]
 
 
 def check_config(config: Config, metric: str | None = None, starts: bool = True) -> None:

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from otter_ray.config import Config
 from otter_ray.errors import ConfigError
-from otter_ray.train.registry import find_class
+from otter_ray.train.registry import by_project, find_class
 
 OPTION: Final = "channels"  # in onnx.wrapper_options
 RGB: Final = "rgb"
 BGR: Final = "bgr"
 
 
+@by_project
 def exported_channels(config: Config) -> str | None:
     """Return the order in which the config's exported model takes images; None if its wrapper has no choice.
 

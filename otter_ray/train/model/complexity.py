@@ -12,8 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from otter_ray.config import Config
 from otter_ray.train.model.example_inputs import model_inputs
+from otter_ray.train.registry import by_project
 
 
+@by_project
 def write_model_stats(config: Config, model: nn.Module, folder: Path) -> None:
     """Write `model.json`: the statistics for one input, and the parameters of each part."""
     parts = {name: _parameters(part) for name, part in model.named_children() if _parameters(part)}

@@ -7,9 +7,10 @@ from typing import Any
 from otter_ray.config import Config
 from otter_ray.errors import ConfigError, Problem, did_you_mean
 from otter_ray.train.model.module_mixin import BaseMixin
-from otter_ray.train.registry import find_class
+from otter_ray.train.registry import by_project, find_class
 
 
+@by_project
 def metric_problem(config: Config, metric: str) -> str:
     """Return why a study cannot optimize `metric`; empty if it can: the gate must be able to measure it."""
     cls, name = find_class(config.model.name, "model", config.project), config.model.name
@@ -22,6 +23,7 @@ def metric_problem(config: Config, metric: str) -> str:
     return rule and f"{metric!r} cannot be measured on an exported model.{rule}"
 
 
+@by_project
 def first_score(config: Config) -> str:
     """Return the metric that the model declares first: what a run is about if nobody says.
 
@@ -35,6 +37,7 @@ def first_score(config: Config) -> str:
     return str(scores[0])
 
 
+@by_project
 def unlogged(config: Config, name: str) -> str:
     """Return why nothing can wait for the metric `name`; empty if it is logged, or may be."""
     cls = find_class(config.model.name, "model", config.project)

@@ -8,6 +8,7 @@ from torch import Tensor
 from otter_ray.config import Config
 from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError
+from otter_ray.train.registry import by_project
 
 
 def example_inputs(section: Onnx, batch: int) -> dict[str, Tensor]:
@@ -35,6 +36,7 @@ def example_inputs(section: Onnx, batch: int) -> dict[str, Tensor]:
     return inputs
 
 
+@by_project
 def model_inputs(config: Config, batch: int) -> list[Tensor]:
     """Make up what the config's model takes; images of its size if nothing is exported.
 

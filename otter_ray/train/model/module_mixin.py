@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +36,8 @@ else:
 
 # What the validation loader gives besides the inputs: a tensor `[N, ...]`, or tuples and dicts of them.
 Labels = Any
+# Takes the exported model's inputs, and returns its outputs.
+Run = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
 class BaseMixin(_Base):
@@ -66,6 +68,11 @@ class BaseMixin(_Base):
     config: Config
     previews: bool = False
     _preview_failed: bool = False
+
+    @property
+    def lightning_module(self) -> L.LightningModule:
+        """The module that Lightning trains."""
+        return self
 
     def configure_optimizers(self) -> Any:
         """Build the config's optimizer, without decay on biases and norms, and its schedule if it has one."""
@@ -182,6 +189,19 @@ class BaseMixin(_Base):
             f"{type(self).__name__} does not implement score(outputs, labels), by which an export is "
             "measured. Implement it; see docs/your-project.md."
         )
+
+    def measure(self, run: Run, outputs: Any, labels: Labels) -> tuple[dict[str, float], str]:
+        """Return the metrics of a network over the whole validation set, and why they are not its own.
+
+        Args:
+            run: The network: the exported file's, or PyTorch's.
+            outputs: What it gave, as `score` gets it.
+            labels: The labels.
+
+        Returns:
+            The metrics, and a sentence that is empty if they were measured on `run` or its outputs.
+        """
+        return self.score(outputs, labels), ""
 
     def score_interval(self, outputs: Any, labels: Labels, metric: str) -> tuple[float, float] | None:
         """Return the 95 % confidence interval of one of `score`'s metrics; None if it is not known."""

@@ -154,9 +154,9 @@ def data_key(config: Config) -> str:
     Args:
         config: the base config or a branch's.
     """
-    return json.dumps([offered_settings(config), config.dataset.model_dump()], sort_keys=True)
+    return json.dumps([offered_settings(config), config.data_section.model_dump()], sort_keys=True)
 
 
 def _size(dataset: Dataset[Any]) -> str:
-    classes = getattr(dataset, "num_classes", None)
-    return f"{len(dataset)} images" + (f" of {classes} classes" if classes else "")  # type: ignore[arg-type]
+    classes, unit = getattr(dataset, "num_classes", None), getattr(dataset, "unit", "images")
+    return f"{len(dataset)} {unit}" + (f" of {classes} classes" if classes else "")  # type: ignore[arg-type]

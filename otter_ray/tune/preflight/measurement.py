@@ -14,10 +14,12 @@ from otter_ray.export.evaluation import evaluation_loader
 from otter_ray.export.model_stats import untrained_model
 from otter_ray.export.onnx_file import onnx_section, wrap
 from otter_ray.export.reference import join_batches, join_labels, torch_outputs
+from otter_ray.train.registry import by_project
 
 logger = logging.getLogger(__name__)
 
 
+@by_project
 def rehearse_measurement(config: Config, valid: Dataset[Any], metric: str) -> None:
     """Measure an untrained model on one batch, so that an error in its hooks does not come after the search.
 

@@ -115,6 +115,8 @@ def _queue_runs(study: optuna.Study, config: Config, wanted: list[tuple[TrialRec
 
 def _seeds(config: Config, seed: int) -> dict[str, int]:
     """Return the seeds: the run's, and the training set's if it has one for its order and augmentation."""
+    if not config.has("dataset"):
+        return {SEED: seed}
     section = config.dataset.train_options
     own = accepted(find_class(section.name, "dataset", config.project), {"seed": seed})
     return {SEED: seed, **{f"dataset.train_options.options.{name}": seed for name in own}}

@@ -118,7 +118,7 @@ class _WinnerExport:
         if row is None or checkpoint is None or not checkpoint.is_file():
             return Baseline()
         try:
-            measured = measure_checkpoint(checkpoint, self.context.config.project)
+            measured = measure_checkpoint(checkpoint, self.context.problem.code)
         except OtterError as exc:
             name = f"trial {row.number}, the base config,"
             self.rejected.append(safe_text(f"{name} cannot be measured for the comparison: {exc}"))
@@ -131,7 +131,7 @@ class _WinnerExport:
         return Baseline() if candidate.row.config else self.baseline
 
     def _export(self, candidate: Candidate, checkpoint: Path) -> Exported:
-        project = self.context.config.project
+        project = self.context.problem.code
         if exported := earlier_export(checkpoint, self.folder, {"trial", "base"}, project):
             # Another trial may have won meanwhile.
             return make_only(exported, self.folder)
@@ -194,7 +194,7 @@ def export_others(context: StudyContext, finals: StudyContext | None, outcome: O
             missing += 1
             continue
         try:
-            folder, project = context.folder.path, context.config.project
+            folder, project = context.folder.path, context.problem.code
             exported = earlier_export(checkpoint, folder, project=project) or export_checkpoint(
                 checkpoint,
                 folder / EXPORTS,

@@ -1,0 +1,124 @@
+"""The config of `project: lightning`: a module and its data by class path, as LightningCLI writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from otter_ray.config.config import PROJECT_CLASSES, Config
+from otter_ray.config.schema import Common, Component, Dataloader, Loss
+from otter_ray.config.types import Count, Index, Name, Names, Options, Section
+
+LIGHTNING = "lightning"
+# What jsonargparse may import where a class or a function is wanted, with or without `class_path`.
+IMPORT_PATH = re.compile(r"([A-Za-z_]\w*)(\.[A-Za-z_]\w*)+")
+
+
+class ClassPath(Section):
+    """A class by its import path, with the arguments to build it."""
+
+    class_path: Name
+    init_args: Options = Field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.class_path.rpartition(".")[2]
+
+
+class Module(ClassPath):
+    """A LightningModule; what other projects' models are made of is its own affair."""
+
+    backbone: ClassVar[Component] = Component(name="backbone")
+    loss: ClassVar[Loss] = Loss(name="loss")
+    teacher: ClassVar[None] = None
+
+
+class Seed(Common):
+    """What the whole run shares; the data module has the batch size."""
+
+    batch_size: ClassVar[int] = 1  # type: ignore[misc]
+    image_size: ClassVar[list[int]] = []  # type: ignore[misc]
+    is_restore: ClassVar[bool] = False  # type: ignore[misc]
+    restore_ind: ClassVar[str] = ""  # type: ignore[misc]
+    restore_ckpt: ClassVar[str] = ""  # type: ignore[misc]
+    restore_all_states: ClassVar[bool] = False  # type: ignore[misc]
+    preview: ClassVar[bool | None] = None  # type: ignore[misc]
+    preview_batch: ClassVar[int] = 1000  # type: ignore[misc]
+    use_imagenet: ClassVar[bool] = False  # type: ignore[misc]
+    use_clip: ClassVar[bool] = False  # type: ignore[misc]
+    seed: Index = 0
+
+
+class NetworkOptions(Section):
+    """What is exported: the module's `forward` on a batch of the validation loader."""
+
+    # Keys or positions in a batch of what `forward` takes; absent: the batch's first element.
+    inputs: list[str | int] | None = None
+    input_names: Names | None = None
+    output_names: Names | None = None
+    opset_version: Count | None = None
+
+
+class LightningConfig(Config):
+    """A config of `project: lightning`."""
+
+    common: Seed = Field(default_factory=Seed)  # type: ignore[arg-type]
+    model: Module  # type: ignore[assignment]
+    data: ClassPath | None = None
+    metric: Name
+    onnx: NetworkOptions | None = None  # type: ignore[assignment]
+
+    global_settings: ClassVar[None] = None  # type: ignore[misc]
+    quantize: ClassVar[None] = None  # type: ignore[misc]
+    dataset: ClassVar[None] = None  # type: ignore[misc, assignment]
+    dataloader: ClassVar[Dataloader] = Dataloader(train_options={}, valid_options={})  # type: ignore[misc]
+    optimizer: ClassVar[Component] = Component(name="optimizer")  # type: ignore[misc]
+    lr_scheduler: ClassVar[None] = None  # type: ignore[misc]
+    schedule: ClassVar[None] = None  # type: ignore[misc]
+    callbacks: ClassVar[list[Component]] = []  # type: ignore[misc]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_lightning_cli(cls, data: Any) -> Any:
+        """Take what `fit --print_config` of LightningCLI writes: null for what is not given, and its seed."""
+        if not isinstance(data, Mapping):
+            return data
+        given = {key: value for key, value in data.items() if value is not None}
+        if type(seed := given.pop("seed_everything", 0)) is int:
+            given.setdefault("common", {"seed": seed})
+        if isinstance(trainer := given.get("trainer"), Mapping):
+            given["trainer"] = {key: value for key, value in trainer.items() if value is not None}
+        return given
+
+    @property
+    def data_section(self) -> Section:
+        """The section that says which data are read."""
+        return self.data or self.model
+
+    @property
+    def code(self) -> str:
+        """The packages whose code may run: the first words of all import paths, wherever they stand.
+
+        jsonargparse reads a text as YAML where it wants a class. One in which a path may be hidden counts as
+        a package of its own.
+        """
+        texts = [*_texts(self.to_dict())]
+        paths = {match[1] for text in texts for match in IMPORT_PATH.finditer(text)}
+        hiding = {sha256(text.encode()).hexdigest()[:16] for text in texts if {*text} & {*"{\\"}}
+        return ",".join(sorted({self.project} | paths | hiding))
+
+
+PROJECT_CLASSES[LIGHTNING] = LightningConfig
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping | list):
+        for item in data.values() if isinstance(data, Mapping) else data:
+            yield from _texts(item)

@@ -1,0 +1,158 @@
+"""From a class path to a class, and from its arguments to an object: jsonargparse checks their types."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any, TypeVar
+
+from lightning.pytorch.callbacks import Callback
+
+from otter_ray.config.lightning_config import ClassPath
+from otter_ray.errors import did_you_mean, in_one_line
+from otter_ray.train.checks.trainer_checks import Flaw
+from otter_ray.train.registry import unknown_arguments
+
+T = TypeVar("T")
+# Of jsonargparse's messages.
+ARGUMENT = re.compile(r'Parser key "([^"]+)":')
+CLASS = re.compile(r"<class '([^']+)'>")
+
+
+def build_class(section: ClassPath, base: type[T], key: str) -> T:
+    """Build the object that a section describes, nested ones included.
+
+    Args:
+        section: The section, free of what `class_flaws` finds.
+        base: What its class must be a child of.
+        key: The section's key.
+    """
+    parser = _parser()
+    parser.add_subclass_arguments(base, key, fail_untyped=False, required=True)
+    built = parser.instantiate_classes(parser.parse_object({key: section.model_dump()}))[key]
+    assert isinstance(built, base)
+    return built
+
+
+def build_callbacks(listed: list[Any]) -> list[Callback]:
+    """Build the callbacks that `trainer.callbacks` lists."""
+    parser = _parser()
+    parser.add_argument("--callbacks", type=list[Callback])
+    callbacks: list[Callback] = parser.instantiate_classes(
+        parser.parse_object({"callbacks": deepcopy(listed)})
+    )["callbacks"]
+    return callbacks
+
+
+def class_flaws(section: ClassPath, base: type[Any], key: str) -> list[Flaw]:
+    """Return what is wrong with a section: its class, an argument's name, or a type.
+
+    Args:
+        section: The section.
+        base: What its class must be a child of.
+        key: The section's key.
+    """
+    try:
+        cls = find_class_path(section.class_path)
+    except LookupError as exc:
+        return [(f"{key}.class_path", str(exc.args[0]))]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        return [(f"{key}.class_path", f"{section.class_path} is no {base.__name__}. Name a child of it.")]
+    if flaws := [
+        *(
+            (f"{key}.init_args.{name}", text)
+            for name, text in unknown_arguments(cls, section.init_args).items()
+        ),
+        *_nested(section.init_args, f"{key}.init_args"),
+    ]:
+        return flaws
+    parser = _parser()
+    parser.add_subclass_arguments(base, key, fail_untyped=False, required=True)
+    return _refused(parser, {key: section.model_dump()}, key)
+
+
+def callback_flaws(listed: Any) -> list[Flaw]:
+    """Return what is wrong with `trainer.callbacks`."""
+    parser = _parser()
+    parser.add_argument("--callbacks", type=list[Callback])
+    flaws = [*_nested(listed, "trainer.callbacks")]
+    return flaws or _refused(parser, {"callbacks": listed}, "trainer.callbacks")
+
+
+def find_class_path(path: str) -> Any:
+    """Import what a class path names.
+
+    Raises:
+        LookupError: It cannot be imported; the message names near misses.
+    """
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise LookupError(f"{path!r} is no class path. Write package.module.Class.")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
+            raise LookupError(f"{path} cannot be imported: {exc}. Install what it needs.") from exc
+        parent, _, missing = exc.name.rpartition(".")
+        remedy = "Correct it, install it, or start the command in the folder that holds it."
+        message = f"{path} cannot be imported: there is no module {exc.name!r}."
+        raise LookupError(f"{message}{did_you_mean(missing, _modules_in(parent))} {remedy}") from exc
+    except Exception as exc:  # the module's own code
+        raise LookupError(f"{path} cannot be imported: {in_one_line(exc)}. Fix it.") from exc
+    if not hasattr(found, name):
+        known = [entry for entry in dir(found) if isinstance(getattr(found, entry), type)]
+        raise LookupError(f"{module} has no class {name!r}.{did_you_mean(name, known)}")
+    return getattr(found, name)
+
+
+def _modules_in(package: str) -> list[str]:
+    """Return the modules that a package has, or those of the top level."""
+    folders = importlib.import_module(package).__path__ if package else None
+    return [module.name for module in pkgutil.iter_modules(folders)]
+
+
+def _nested(value: Any, key: str) -> Iterator[Flaw]:
+    """Yield the flaws of class paths within arguments."""
+    if isinstance(value, Mapping):
+        if isinstance(path := value.get("class_path"), str):
+            try:
+                cls = find_class_path(path)
+            except LookupError as exc:
+                yield f"{key}.class_path", str(exc.args[0])
+            else:
+                arguments = value.get("init_args") or {}
+                wrong = unknown_arguments(cls, arguments) if isinstance(arguments, Mapping) else {}
+                yield from ((f"{key}.init_args.{name}", text) for name, text in wrong.items())
+        for name, item in value.items():
+            yield from _nested(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _nested(item, f"{key}.{index}")
+
+
+def _refused(parser: Any, values: Mapping[str, Any], key: str) -> list[Flaw]:
+    """Return the flaw that jsonargparse finds, at the argument that has the wrong type."""
+    from jsonargparse import ArgumentError
+
+    try:
+        parser.parse_object(deepcopy(dict(values)))  # which it changes
+    except ArgumentError as exc:
+        # Each line names the argument that the next ones, further in, are about.
+        *_, innermost = ARGUMENT.split(str(exc))
+        lines = [line.strip(" -") for line in innermost.splitlines() if line.strip()]
+        if "Errors:" in lines:  # of each type that the argument may have, the likely one first
+            lines = lines[lines.index("Errors:") + 1 :]
+        reason = f"{lines[0]} {lines[1]}" if lines[0].endswith(":") else lines[0]
+        place = ".init_args.".join([key, *ARGUMENT.findall(str(exc))[1:]])
+        return [(place, f"{CLASS.sub(lambda found: found[1], reason).rstrip('.')}. Correct it.")]
+    return []
+
+
+def _parser() -> Any:
+    # Not above: it takes a tenth of a second, and only this project needs it.
+    from jsonargparse import ArgumentParser
+
+    return ArgumentParser(exit_on_error=False)

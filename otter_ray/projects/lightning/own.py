@@ -1,0 +1,270 @@
+"""What this project does in its own way: see `otter_ray.train.registry.by_project`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from otter_ray.config.lightning_config import LightningConfig, NetworkOptions
+from otter_ray.config.schema import InputShape, Onnx
+from otter_ray.errors import ConfigError, ExportError, OtterError, Problem, did_you_mean, in_one_line
+from otter_ray.projects.lightning.adapter import Adapter
+from otter_ray.projects.lightning.classes import (
+    build_callbacks,
+    build_class,
+    callback_flaws,
+    class_flaws,
+    find_class_path,
+)
+from otter_ray.projects.lightning.data import Split, network_inputs, new_data_module, read_splits, seed
+from otter_ray.train.checks.option_checks import trainer_section_problems
+from otter_ray.train.checks.trainer_checks import TRAINER_GIVEN, Flaw
+from otter_ray.train.checks.validation import Checker
+from otter_ray.train.distributed import torchrun_world_size
+from otter_ray.train.model.complexity import model_stats
+from otter_ray.train.model.example_inputs import example_inputs
+
+REHEARSED = 2  # batches of the validation set, as in Lightning's own sanity check
+OPSET = 17
+# Arguments of the Trainer that a config may have, although the run gives its own.
+REPLACED = ("callbacks", "enable_autolog_hparams")
+# Entries of a checkpoint that may be more than plain data.
+HYPER_PARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
+
+
+class PlainCheckpointIO(TorchCheckpointIO):
+    """Saves no hyperparameters that are objects: such a file could only be read by running code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save the rest; the config describes the objects."""
+        for key in HYPER_PARAMETERS:
+            if not _is_plain(checkpoint.get(key)):
+                del checkpoint[key]
+        super().save_checkpoint(checkpoint, path, storage_options)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return type(value) is dict and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return type(value) in (list, tuple) and all(map(_is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+class OWN:
+    """The functions, each called as the one that it stands for."""
+
+    @staticmethod
+    def build_model(config: LightningConfig) -> Adapter:
+        """Build the module, and seed again: what Lightning sets up next is the same in every process."""
+        seed(config)
+        module = build_class(config.model, L.LightningModule, "model")
+        module.configure_model()
+        seed(config)
+        return Adapter(config, module)
+
+    @staticmethod
+    def prepare_loaders(config: LightningConfig, cpus: int) -> tuple[LightningConfig, Any, None]:
+        """Return what `Trainer.fit` takes: the data module, which makes the loaders."""
+        torch.set_num_threads(cpus)
+        return config, new_data_module(config), None
+
+    @staticmethod
+    def trainer_parts(
+        config: LightningConfig, options: dict[str, Any], folder: Path
+    ) -> tuple[dict[str, Any], list[Callback]]:
+        """Return the Trainer's arguments, and the callbacks that they list."""
+        rest = {key: value for key, value in options.items() if key not in REPLACED}
+        return {**rest, "plugins": [PlainCheckpointIO()]}, build_callbacks(options.get("callbacks", []))
+
+    @staticmethod
+    def build_datasets(config: LightningConfig) -> tuple[Split, Split]:
+        """Return the training set and the validation set."""
+        return read_splits(config)
+
+    @staticmethod
+    def build_valid(config: LightningConfig) -> Split:
+        """Return the validation set."""
+        return read_splits(config)[1]
+
+    @staticmethod
+    def build_test(config: LightningConfig, valid: Split) -> None:
+        """Return no test set: nothing but training and validation is asked for."""
+
+    @staticmethod
+    def evaluation_loader(config: LightningConfig, dataset: Split) -> Iterable[Any]:
+        """Return the author's loader."""
+        return dataset.loader
+
+    @staticmethod
+    def section_problems(config: LightningConfig, checker: Checker) -> list[Problem]:
+        """Return everything that is wrong with the config, short of running it."""
+        flaws = [*_class_flaws(config)]
+        found = [config.problem(key, message) for key, message in flaws or _validation_flaws(config)]
+        given = [key for key in TRAINER_GIVEN if key not in REPLACED]
+        found += [*trainer_section_problems(config, checker.gpus, given), *checker.precision(config)]
+        return found or checker.trainer(config)
+
+    @staticmethod
+    def check_epochs(config: LightningConfig, train: Split, workers: int = 1) -> None:
+        """Refuse workers that would share the data out: the loaders are the author's."""
+        if workers > 1:
+            message = f"is {workers}, but project: lightning trains a trial in one process. Set it to 1."
+            raise ConfigError([Problem("study.resources.workers_per_trial", message)])
+
+    @staticmethod
+    def metric_problem(config: LightningConfig, metric: str) -> str:
+        """Return why a study cannot optimize `metric`; what is logged is known after a rehearsal."""
+        if metric == config.metric:
+            return ""
+        return f"is {metric!r}, and the config's metric is {config.metric!r}. Make them the same."
+
+    @staticmethod
+    def first_score(config: LightningConfig) -> str:
+        """Return the config's metric."""
+        return config.metric
+
+    @staticmethod
+    def unlogged(config: LightningConfig, name: str) -> str:
+        """Return nothing: a module does not declare what it logs."""
+        return ""
+
+    @staticmethod
+    def rehearse_measurement(config: LightningConfig, valid: Split, metric: str) -> None:
+        """Validate an untrained module on the first batches.
+
+        Raises:
+            ConfigError: It fails, or never logs the metric.
+        """
+        model = OWN.build_model(config)
+        try:
+            logged, _ = model.validated(model.outputs, REHEARSED)
+        except OtterError:
+            raise
+        except Exception as exc:  # the author's code
+            message = (
+                f"{config.model.name} fails on the validation set: {in_one_line(exc).rstrip('.')}. Fix it."
+            )
+            raise ConfigError([config.problem("model", message)]) from exc
+        if metric not in logged:
+            message = never_logged(config.model.name, metric, logged)
+            raise ConfigError([config.problem("metric", message)])
+
+    @staticmethod
+    def exported_channels(config: LightningConfig) -> None:
+        """Return no order of colour channels: it is the author's."""
+
+    @staticmethod
+    def onnx_section(config: LightningConfig) -> Onnx:
+        """Return what is exported: names, and the shapes of a batch of the validation loader."""
+        return _onnx_section(json.dumps(config.to_dict(), sort_keys=True), config.name)
+
+    @staticmethod
+    def wrap(config: LightningConfig, model: Adapter) -> nn.Module:
+        """Return the module's `forward`, in evaluation mode."""
+        return model.network.eval()
+
+    @staticmethod
+    def model_inputs(config: LightningConfig, batch: int) -> list[Tensor]:
+        """Make up inputs of the exported shapes."""
+        return [*example_inputs(OWN.onnx_section(config), batch).values()]
+
+    @staticmethod
+    def write_model_stats(config: LightningConfig, model: Adapter, folder: Path) -> None:
+        """Write `model.json`. A module without a `forward` that can be run alone has parameters only."""
+        stats = {"parameters": sum(each.numel() for each in model.parameters())}
+        try:
+            stats |= model_stats(model, OWN.model_inputs(config, 1))
+        except Exception as exc:  # the author's code; it concerns the export, which says it
+            stats = {**stats, "note": in_one_line(exc)}  # type: ignore[dict-item]
+        (folder / "model.json").write_text(json.dumps(stats, indent=2) + "\n", encoding="utf-8")
+        seed(config)
+
+
+def never_logged(name: str, metric: str, logged: Mapping[str, float]) -> str:
+    """Return what to say of a metric that a validation does not log."""
+    there = f"It logs {', '.join(sorted(logged))}." if logged else "It logs nothing."
+    remedy = f"Name one of them, or self.log({metric!r}, ...) in its validation_step."
+    return f"{name} never logs {metric!r} in its validation.{did_you_mean(metric, logged)} {there} {remedy}"
+
+
+def _class_flaws(config: LightningConfig) -> Iterator[Flaw]:
+    yield from class_flaws(config.model, L.LightningModule, "model")
+    if config.data is not None:
+        yield from class_flaws(config.data, L.LightningDataModule, "data")
+    yield from callback_flaws((config.trainer.model_extra or {}).get("callbacks", []))
+    if torchrun_world_size() > 1:
+        yield (
+            "project",
+            "is lightning, whose loaders are the author's: a run is one process. Leave out torchrun.",
+        )
+
+
+def _validation_flaws(config: LightningConfig) -> Iterator[Flaw]:
+    """Yield what a validation lacks, without which there is no best epoch."""
+    module = find_class_path(config.model.class_path)
+    if module.validation_step is L.LightningModule.validation_step:
+        message = (
+            f"{config.model.name} has no validation_step, so there is no best epoch. Write one that logs "
+        )
+        yield "model.class_path", f"{message}{config.metric}."
+    source = find_class_path(config.data.class_path) if config.data else module
+    if source.val_dataloader in (L.LightningModule.val_dataloader, L.LightningDataModule.val_dataloader):
+        key = "data.class_path" if config.data else "data"
+        yield key, f"{source.__name__} has no val_dataloader, so nothing can be validated. Write one."
+
+
+@lru_cache(maxsize=16)
+def _onnx_section(text: str, name: str) -> Onnx:
+    """Return what the config of this JSON text exports, of which one batch is run."""
+    config = LightningConfig.from_dict(json.loads(text), name)
+    assert isinstance(config, LightningConfig)
+    own = config.onnx or NetworkOptions()
+    batch = next(iter(read_splits(config)[1].loader))
+    inputs = network_inputs(config, batch)
+    network = OWN.build_model(config).network.eval()
+    try:
+        with torch.inference_mode():
+            outputs = network(*inputs)
+    except OtterError:
+        raise
+    except Exception as exc:  # the author's code
+        message = (
+            f"{config.model.name}.forward fails on a batch of the validation loader: "
+            f"{in_one_line(exc).rstrip('.')}. Name what it takes of a batch."
+        )
+        raise ConfigError([config.problem("onnx.inputs", message)]) from exc
+    if any(output.shape[:1] != inputs[0].shape[:1] for output in outputs):
+        message = f"gives outputs of {[list(output.shape) for output in outputs]} for {len(inputs[0])} items"
+        raise ExportError(f"{config.model.name}.forward {message}: the first axis must be the batch.")
+    section = Onnx(
+        name=config.model.name,
+        input_shape={},
+        input_names=own.input_names or _names("input", len(inputs)),
+        output_names=own.output_names or network.keys or _names("output", len(outputs)),
+        options={"opset_version": own.opset_version or OPSET},
+    )
+    for key, count, names in (
+        ("input_names", len(inputs), section.input_names),
+        ("output_names", len(outputs), section.output_names),
+    ):
+        if len(names) != count:
+            message = f"has {len(names)} names, and there are {count}. Name each."
+            raise ConfigError([config.problem(f"onnx.{key}", message)])
+    for each, tensor in zip(section.input_names, inputs, strict=True):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        section.input_shape[each] = InputShape(shape=[1, *tensor.shape[1:]], dtype=dtype)
+    return section
+
+
+def _names(what: str, count: int) -> list[str]:
+    return [what] if count == 1 else [f"{what}_{index}" for index in range(count)]
