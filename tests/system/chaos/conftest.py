@@ -36,10 +36,13 @@ class Subject:
         self.tune, self.trials, self.runs = tune, trials, runs
         self.arguments = [*arguments, "--trials", trials]
         self.folder = StudyFolder(runs / "demo/subject")
+        self.own_server = False
 
     def start(self):
         resume = ["--resume"] if self.folder.path.exists() else []
-        return self.tune(*self.arguments, "--runs", self.runs, *resume, folder=self.runs, own_server=True)
+        return self.tune(
+            *self.arguments, "--runs", self.runs, *resume, folder=self.runs, own_server=self.own_server
+        )
 
     def lines(self):
         """What the journal holds."""
@@ -85,7 +88,7 @@ def subject(tune, tiny_sets, full):
         sizes = {"trainer.max_epochs": 4, "dataset.train_options.options.length_of_dataset": 384}
         sets = [part for key, value in sizes.items() for part in ("--set", f"{key}={value}")]
         arguments = ["demo", *tiny_sets, *sets, "--space", SPACE]
-        return Subject(tune, [*arguments, "--name", "subject", *more], 40 if full else 8, runs)
+        return Subject(tune, [*arguments, "--name", "subject", *more], 40 if full else 6, runs)
 
     return make
 

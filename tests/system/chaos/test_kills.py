@@ -31,6 +31,7 @@ class Killer:
 
     def __init__(self, subject, seed):
         self.subject, self.random = subject, random.Random(seed)
+        subject.own_server = True  # which dies with its driver
         self.kills, self.orphans = {"driver": 0, "group": 0, "raylet": 0}, []
         self.in_vain = 0  # on a study that was done already
         self.slots, self.said = 0, ""  # slots that were killed, and what their command said
