@@ -111,7 +111,10 @@ def rule(field: FieldInfo) -> str:
             return f"{link}, or a list of them"
         return f"{'a list of ' if is_list else ''}{link}"
     words = found[0].words if found else "a mapping"
-    if get_origin(field.annotation) is list and "list" not in words:
+    kinds = [
+        get_origin(part) for part in (field.annotation, *get_args(field.annotation))
+    ]  # of `list[X] | None`
+    if list in kinds and "list" not in words:
         return f"a list, each {words}"
     is_plain_mapping = get_origin(field.annotation) is dict and "mapping" not in words
     return f"a mapping, each value {words}" if is_plain_mapping else words

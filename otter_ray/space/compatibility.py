@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from otter_ray.config.config import CHANGEABLE
 from otter_ray.config.paths import overlap
@@ -39,6 +39,7 @@ def check_space(problem: SearchProblem) -> list[Problem]:
         *_scheduler_problems(problem),
         *sampler_problems(problem),
         *_finalists(space),
+        *_enqueued(problem),
     ]
 
 
@@ -141,6 +142,14 @@ def _population_problems(problem: SearchProblem) -> Iterator[Problem]:
             f"Choose {' or '.join(able)} for PBT. {name}{whose} cannot learn from a trial that starts from "
             "another trial's weights: its value says little about its own parameters.",
         )
+
+
+def _enqueued(problem: SearchProblem) -> Sequence[Problem]:
+    try:
+        _ = problem.enqueued
+    except ConfigError as exc:
+        return exc.problems
+    return ()
 
 
 def _finalists(space: Space) -> Iterator[Problem]:

@@ -68,11 +68,19 @@ class Parameter:
         else:
             extra = ", log" if self.log else f", step {self.step:g}" if self.step else ""
             text = f"{self.type} {self.low:g} to {self.high:g}{extra}"
-        conditions = " and ".join(
-            f"{key} is {' or '.join(map(str, values))}" for key, values in self.when.items()
-        )
+        conditions = self.conditions
         targets = "" if self.keys == (self.name,) or self.when else f" -> {', '.join(self.keys)}"
         return f"{self.name}: {text}{f' when {conditions}' if conditions else ''}{targets}"
+
+    @property
+    def conditions(self) -> str:
+        """Its conditions in words; empty without any."""
+        return " and ".join(f"{key} is {' or '.join(map(str, values))}" for key, values in self.when.items())
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """What it can be called: its name, the key that it is written under, and the keys that it sets."""
+        return tuple(dict.fromkeys((self.name, self.entry[0], *self.keys)))
 
     @property
     def is_alternative(self) -> bool:

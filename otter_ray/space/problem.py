@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from otter_ray.config.config import Config
+from otter_ray.config.types import ScalarValue
+from otter_ray.errors import ConfigError, did_you_mean
+from otter_ray.formatting import short_repr
 from otter_ray.space.grid import grid_size
-from otter_ray.space.parameter import Parameter, Trial
-from otter_ray.space.space import Assignment, Space, by_key
+from otter_ray.space.parameter import Parameter, Trial, same_value
+from otter_ray.space.space import MISSING, Assignment, Space, by_key
 from otter_ray.space.study_options import StudyOptions
 
 MAX_KEPT_CONFIGS = 1_000  # of branches: some 20 MiB
@@ -78,6 +81,68 @@ class SearchProblem:
         return self.space.base_values(self.config)
 
     @cached_property
+    def enqueued(self) -> tuple[dict[str, Any], ...]:
+        """What `study.enqueue` lists, as parameter name -> value.
+
+        Raises:
+            ConfigError: No trial could have these values.
+        """
+        trials, problems = [], []
+        for number, given in enumerate(self.options.enqueue or ()):
+            params, flaws = self._params_of(given)
+            trials.append(params)
+            problems += [
+                self.space.origin.problem(("study", "enqueue", str(number), key), message)
+                for key, message in flaws
+            ]
+        if problems:
+            raise ConfigError(problems)
+        return tuple(trials)
+
+    def _params_of(self, given: Mapping[str, ScalarValue]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Return parameter name -> value of an enqueued trial, and what is wrong with which of its keys.
+
+        Of alternatives, all that the other values leave possible get the value.
+        """
+        meant = {key: self.space.named(key) for key in given}
+        sole = {key: groups[0] for key, groups in meant.items() if len(groups) == 1}
+        chosen = {p: given[key] for key, group in sole.items() for p in group if p.contains(given[key])}
+        params: dict[str, Any] = {}
+        flaws: list[tuple[str, str]] = []
+        for key, value in given.items():
+            if key not in sole:
+                flaws.append((key, self._unclear(key, meant[key])))
+                continue
+            possible = [p for p in sole[key] if self._can_exist(p, chosen)]
+            if not possible:
+                only = " or ".join(p.conditions for p in sole[key])
+                flaws.append((key, f"is only searched when {only}. Remove it, or change the other value."))
+            for parameter in possible:
+                if message := _misfit(parameter, value, params.setdefault(parameter.name, value)):
+                    flaws.append((key, message))
+        return params, flaws
+
+    def _unclear(self, key: str, meanings: Sequence[tuple[Parameter, ...]]) -> str:
+        """Say why a key names no parameter, or several."""
+        if meanings:
+            which = ", ".join(group[0].entry[0] for group in meanings)
+            return f"could be any of {which}. Write the whole key."
+        names = dict.fromkeys(name for p in self.space.parameters for name in p.all_names)
+        hint = did_you_mean(key, {**names, **dict.fromkeys(name.rpartition(".")[2] for name in names)})
+        return f"is not searched.{hint} Searched: {', '.join(p.name for p in self.space.parameters)}."
+
+    def _can_exist(self, parameter: Parameter, chosen: Assignment) -> bool:
+        """Tell whether a parameter's conditions hold, or may hold if what they ask for is not chosen yet."""
+        for key, allowed in parameter.when.items():
+            if self.space.searches(key):
+                values = [value for other, value in chosen.items() if other.answers_to(key)]
+            else:
+                values = [self.config.get(key) if self.config.has(key) else MISSING]
+            if values and not any(same_value(value, one) for value in values for one in allowed):
+                return False
+        return True
+
+    @cached_property
     def unconditional(self) -> tuple[Parameter, ...]:
         """The parameters that every trial has."""
         return tuple(self.space.unconditional(self.config))
@@ -140,3 +205,19 @@ class SearchProblem:
         if wanted < trials:
             return f"GridSampler: {wanted} of the grid's {trials} trials, in an order shuffled by the seed"
         return f"GridSampler: the grid is done after {trials} trials, not {wanted}"
+
+
+def _misfit(parameter: Parameter, value: ScalarValue, other: ScalarValue) -> str:
+    """Say why an enqueued trial cannot have a parameter's value; empty if it can.
+
+    Args:
+        parameter: That is searched.
+        value: Of the parameter.
+        other: The value that another key of the trial gives to the same parameter, or the same value.
+    """
+    if not parameter.contains(value):
+        hint = did_you_mean(value, map(str, parameter.choices)) if isinstance(value, str) else ""
+        return f"{short_repr(value)} is not searched.{hint} Searched: {parameter}."
+    if not same_value(value, other):
+        return f"{short_repr(value)} is also given as {short_repr(other)}. Remove one of the two."
+    return ""

@@ -112,6 +112,22 @@ class Space:
         """Tell whether there is a parameter of that name that could have the value."""
         return any(parameter.name == name and parameter.contains(value) for parameter in self.parameters)
 
+    def named(self, key: str) -> list[tuple[Parameter, ...]]:
+        """Return the parameters that a key names, as `Parameter.all_names` has it or shorter, as tables do.
+
+        Args:
+            key: `optimizer.options.lr`, or an end of it without its `options`: `lr`, `optimizer.lr`.
+
+        Returns:
+            One entry for each meaning of the key: none if nothing is called so, several if it is ambiguous.
+            The parameters of one meaning are alternatives.
+        """
+        names = dict.fromkeys(name for parameter in self.parameters for name in parameter.all_names)
+        words = _words(key)
+        meant = [key] if key in names else [name for name in names if _words(name)[-len(words) :] == words]
+        groups = (tuple(p for p in self.parameters if name in p.all_names) for name in meant)
+        return [*dict.fromkeys(groups)]
+
     def problem(self, key: str, message: str) -> Problem:
         """Return a Problem at a dotted key of the space's file, such as `study.metric`."""
         return self.origin.problem(tuple(key.split(".")), message)
@@ -179,6 +195,10 @@ class Space:
             return
         for choice in control.choices:
             yield from self._combinations(controls, {**chosen, control: choice}, config)
+
+
+def _words(key: str) -> list[str]:
+    return [word for word in key.split(".") if word != "options"]
 
 
 def base_value(parameter: Parameter, config: Config) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from otter_ray.config.types import Count, Name, Options, Positive, Rule, Section, Text
+from otter_ray.config.types import Count, Name, Options, Positive, Rule, ScalarValue, Section, Text
 from otter_ray.direction import Direction
 from otter_ray.space.constraint import MODEL_STATS, Constraint
 from otter_ray.space.samplers import CAPABILITIES, Capabilities, SamplerClass
@@ -72,6 +72,13 @@ class Finalists(Section):
     ]
 
 
+EnqueuedTrial = Annotated[
+    dict[str, ScalarValue],
+    Field(min_length=1),
+    Rule("a mapping from searched keys to values, {lr: 0.001} say"),
+]
+
+
 class StudyOptions(Section):
     """How a study is run. Every key has a default."""
 
@@ -82,6 +89,8 @@ class StudyOptions(Section):
     # Bounds on model statistics that are known before training, for example "macs <= 50e6".
     constraints: list[Annotated[Text, AfterValidator(_constraint)]] = Field(default_factory=list)
     num_trials: Count = 32  # trials, the base config's included
+    # Trials that come right after the base config's: [{lr: 0.001}]. The sampler proposes what one leaves out.
+    enqueue: list[EnqueuedTrial] | None = None
     sampler: Sampler = Field(default_factory=Sampler)  # proposes the trials' values
     scheduler: Scheduler = Field(default_factory=Scheduler)  # stops bad trials early
     retries: NotNegative = 3  # attempts after the first of a trial that failed or whose process died

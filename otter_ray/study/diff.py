@@ -13,9 +13,9 @@ from otter_ray.files import atomic_write
 from otter_ray.space import Parameter, SearchProblem, Space, StudyOptions, load_space, space_to_yaml
 from otter_ray.study.layout import StudyFolder, require_file
 
-# The options in a space's `study:` that may always change: they only say how long the search goes on, and on
-# which resources.
-FREE = {"num_trials", "resources", "retries", "keep_best", "finalists"}
+# The options in a space's `study:` that may always change: they only say how long the search goes on and on
+# which resources, or what a new study begins with.
+FREE = {"num_trials", "resources", "retries", "keep_best", "finalists", "enqueue"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a study begins with: the base config, then the best trials of another study, if it is to."""
+"""What a study begins with: the base config, then what is enqueued, then the best trials of another study."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BEST = 5  # trials of the other study, at most
 
 @dataclass(frozen=True)
 class InitialTrials:
-    """The trials that a new study begins with: the base config, then the best ones of another study.
+    """The trials that a new study begins with: base config, enqueued trials, best ones of another study.
 
     Attributes:
         problem: Of the new study.
@@ -43,7 +43,8 @@ class InitialTrials:
     @cached_property
     def others(self) -> list[dict[str, Any]]:
         """Parameters, by name, of the trials that come after the base config."""
-        return warm_start_params(self.warm_start, self.runs, self.problem) if self.warm_start else []
+        warm = warm_start_params(self.warm_start, self.runs, self.problem) if self.warm_start else []
+        return [*self.problem.enqueued, *warm]
 
     def load(self) -> None:
         """Read the other study now, so that a mistake is reported before the new study has a folder.
@@ -52,6 +53,14 @@ class InitialTrials:
             StudyError: There is no such study, or it has nothing to begin with.
         """
         _ = self.others
+        enqueued, left = len(self.problem.enqueued), self.problem.options.num_trials - 1
+        if enqueued > left:
+            logger.warning(
+                f"{enqueued} trials are enqueued, but only {left} come after the base config. The others do "
+                "not run. Raise --trials."
+            )
+        elif enqueued:
+            logger.info(f"enqueued after the base config: {enqueued} trial{'s' * (enqueued > 1)}")
 
     def enqueue(self, study: optuna.Study) -> None:
         """Queue the trials.
