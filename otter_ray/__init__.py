@@ -1,6 +1,6 @@
 """One YAML and one search space in, a verified ONNX file out.
 
-Otter's building blocks can be imported from here. Each is loaded when it is first used, so that
+`Study` and Otter's building blocks can be imported from here. Each is loaded when it is first used, so that
 `import otter_ray` alone stays light.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from otter_ray.train.model.module_mixin import BaseMixin
     from otter_ray.train.tracking.loggers import build_logger
+    from otter_ray.tune.study import Study
 else:
     __getattr__ = lazy.on_first_use(
         __name__,
@@ -29,6 +30,7 @@ else:
             "BaseMixin": "train.model.module_mixin",
             "BorderValueMixin": "train.albumentations_mixins",
             "FillValueMixin": "train.albumentations_mixins",
+            "Study": "tune.study",
             "build_callback": "train.builders",
             "build_dataset": "train.builders",
             "build_logger": "train.tracking.loggers",
@@ -45,6 +47,7 @@ __all__ = [
     "BorderValueMixin",
     "FillValueMixin",
     "OtterError",
+    "Study",
     "build_callback",
     "build_dataset",
     "build_logger",

@@ -21,6 +21,8 @@ from otter_ray.files import is_name
 from otter_ray.formatting import short_repr
 
 SET = "--set"
+# What changes a config: `key=value` texts as `--set` gives them, or dotted keys and their values.
+Overrides = Sequence[str] | Mapping[str, Any]
 # They follow from the backbone and the image size; the run fills in -1.
 DERIVED = ("model.head.options.in_dim", "model.head.options.feature_map_size")
 DERIVED_FROM = ("model.backbone", "onnx.input_shape")
@@ -109,8 +111,8 @@ class Config(Sections):
         phase = next((phase for phase in self.schedule or () if epoch <= phase.epochs), None)
         return self.with_values({**(phase.values if phase else {}), "schedule": None})
 
-    def with_sets(self, sets: Sequence[str]) -> Config:
-        """Return a checked copy changed by `key=value` texts as `--set` gives them. Raises ConfigError."""
+    def with_sets(self, sets: Overrides) -> Config:
+        """Return a checked copy with these changes, which errors name `--set`. Raises ConfigError."""
         values, malformed = _parsed(sets)
         return self._changed(values, Place(SET), malformed)
 
@@ -161,8 +163,8 @@ def project_here(name: object) -> str | None:
         return None
 
 
-def load_config(name_or_path: str, sets: Sequence[str] = (), name: str | None = None) -> Config:
-    """Load the config of that name or path, changed by `key=value` texts as `--set` gives them.
+def load_config(name_or_path: str, sets: Overrides = (), name: str | None = None) -> Config:
+    """Load the config of that name or path, changed by `key=value` texts or by dotted keys and values.
 
     Args:
         name_or_path: As `find_config` takes it.
@@ -179,8 +181,12 @@ def load_config(name_or_path: str, sets: Sequence[str] = (), name: str | None = 
     return Config._build(data, origin, [*malformed, *refused])
 
 
-def _parsed(sets: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
-    values: dict[str, Any] = {}
+def _parsed(sets: Overrides) -> tuple[dict[str, Any], list[Problem]]:
+    if isinstance(sets, Mapping):
+        values = {str(key): value for key, value in sets.items()}
+        refused = [key for key in values if _is_of_the_space(key)]
+        return {key: values[key] for key in values if key not in refused}, [*map(_of_the_space, refused)]
+    values = {}
     problems: list[Problem] = []
     for text in sets:
         key, equals, value = text.partition("=")
@@ -188,16 +194,25 @@ def _parsed(sets: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
         if not equals:
             problems.append(Problem(dotted((key,)), "has no value. Write key=value.", SET))
             continue
-        if (section := key.partition(".")[0]) in SPACE_SECTIONS:
-            message = f"`{section}` belongs to the search space, and --set changes the config. "
-            remedy = "Change a copy of the space's file, and give it with --space."
-            problems.append(Problem(dotted((key,)), message + remedy, SET))
+        if _is_of_the_space(key):
+            problems.append(_of_the_space(key))
             continue
         try:
             values[key] = read_value(value, SET)
         except ConfigError as exc:
             problems += [Problem(dotted((key,)), problem.message, SET) for problem in exc.problems]
     return values, problems
+
+
+def _is_of_the_space(key: str) -> bool:
+    return key.partition(".")[0] in SPACE_SECTIONS
+
+
+def _of_the_space(key: str) -> Problem:
+    section = key.partition(".")[0]
+    message = f"`{section}` belongs to the search space, and --set changes the config. "
+    remedy = "Change a copy of the space's file, and give it with --space."
+    return Problem(dotted((key,)), message + remedy, SET)
 
 
 def _assigned(

@@ -195,7 +195,13 @@ def rank(rows: Sequence[TrialRecord], direction: Direction) -> list[TrialRecord]
 
 
 def write_parquet(rows: Sequence[TrialRecord], path: Path, config: Config, **further: Sequence[Any]) -> None:
-    """Write a table with one row for each trial.
+    """Write the table of trials (`trials_table`) to a Parquet file."""
+    with atomic_write(path) as partial:
+        pq.write_table(trials_table(rows, config, **further), partial)
+
+
+def trials_table(rows: Sequence[TrialRecord], config: Config, **further: Sequence[Any]) -> pa.Table:
+    """Make a table with one row for each trial.
 
     Each of the `values` and `figures` has a column, which is text if types are mixed. A key that a trial did
     not change has the config's value. Each metric has two columns: `metrics.NAME`, its value after the best
@@ -203,7 +209,6 @@ def write_parquet(rows: Sequence[TrialRecord], path: Path, config: Config, **fur
 
     Args:
         rows: the trials.
-        path: the Parquet file.
         config: the base config.
         further: more columns, by name, with a value for each row.
     """
@@ -222,8 +227,7 @@ def write_parquet(rows: Sequence[TrialRecord], path: Path, config: Config, **fur
         curves = [[epoch.get(name) for epoch in row.metrics] for row in rows]
         columns[f"curves.{name}"] = pa.array(curves, pa.list_(pa.float64()))
     columns |= {name: _column(list(values)) for name, values in further.items()}
-    with atomic_write(path) as partial:
-        pq.write_table(pa.table(columns), partial)
+    return pa.table(columns)
 
 
 def _at_best(row: TrialRecord) -> Mapping[str, float]:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from otter_ray.cli import Sets, cli_errors
-from otter_ray.errors import StudyError
 from otter_ray.user_folders import use_sound_folders
-
-if TYPE_CHECKING:
-    from otter_ray.tune.display.reporter import ProgressReporter
-    from otter_ray.tune.request import StudyRequest
-
-logger = logging.getLogger("otter_ray.tune")  # __name__ is another with `python -m`
 
 
 def tune(
@@ -127,80 +119,36 @@ def tune(
     continues the study after either.
     Exit codes: 0 success, 1 no model passed the gate, 2 a mistake in the input, 130 interrupted.
     """
-    from otter_ray.tune.cluster.job_submission import job_address, persistent_path
     from otter_ray.tune.display.factory import choose_reporter
 
-    reporter = choose_reporter(as_json, quiet)
+    reporter, code = choose_reporter(as_json, quiet), 0
     with cli_errors(), reporter.command():
         use_sound_folders()
         # Mistakes that can be found without torch, ray and optuna are reported before these are imported.
-        from otter_ray.config.user_paths import user_path, user_place
-        from otter_ray.tune.request import (
-            ExportSelection,
-            StopCriteria,
-            StudyRequest,
-            check_name,
-            find_study,
-            load_problem,
-            load_study,
-            parse_duration,
-        )
+        from otter_ray.tune.study import Study, dry_run_request, run_request
 
-        if name is not None:
-            check_name(name)
-        folder = find_study(persistent_path(Path(config))) if resume else None
-        if folder is None:
-            problem = load_problem(config, space, sets or [])
-        else:
-            if name not in (None, folder.name):
-                raise StudyError(f"--name: {name!r} is not the study in {folder.path}. Leave --name out.")
-            problem = load_study(folder, space, sets or [])
-            name, runs = folder.name, folder.path.parent.parent
-        if trials is not None:
-            problem = problem.with_trials(trials)
-        seconds = parse_duration(time_budget) if time_budget is not None else None
-        request = StudyRequest(
-            problem=problem,
-            runs=persistent_path(user_path(runs, "--runs")),
+        request = Study(
+            config,
+            space,
+            trials=trials,
             name=name,
+            runs=runs,
             resume=resume,
             accept_changes=accept_changes,
-            warm_start=warm_start and user_place(warm_start, "--warm-start"),
-            storage=storage and user_place(storage, "--storage"),
-            address=address or job_address(),
-            criteria=StopCriteria(seconds, max_epochs_total, patience),
-            exports=ExportSelection.of(export, problem.options),
-        )
-        code = _run(request, reporter, samples if dry_run else None)
+            warm_start=warm_start,
+            set=sets or [],
+            storage=storage,
+            address=address,
+            time_budget=time_budget,
+            max_epochs_total=max_epochs_total,
+            patience=patience,
+            export=export,
+        ).request()
+        if dry_run:
+            dry_run_request(request, samples, reporter)
+        else:
+            code = run_request(request, reporter).code
     raise typer.Exit(code)
-
-
-def _run(request: StudyRequest, reporter: ProgressReporter, samples: int | None) -> int:
-    """Run the study, or sample configs if a number of them is given; return the exit code."""
-    from otter_ray.isolation import call
-    from otter_ray.tune.cluster.job_submission import code_of
-    from otter_ray.tune.cluster.memory import check_memory
-    from otter_ray.tune.cluster.session import RaySession
-    from otter_ray.tune.worker.forks import ForkServer, worker_imports
-
-    config, address = request.problem.config, request.address
-    if address is None:
-        check_memory()
-    with ForkServer(worker_imports(config.project)) as forks:
-        code = [] if address is None else call(code_of, config.project)
-        python = forks.py_executable(elsewhere=address is not None)
-        with RaySession(address, code, python) as session:
-            if samples is not None:
-                from otter_ray.tune.dry_run import dry_run
-
-                dry_run(request, session, samples, reporter)
-                return 0
-            logger.info(f"{config.name}: {'starting Ray and ' * request.needs_ray_at_once}loading torch")
-            if request.needs_ray_at_once:
-                session.start()
-            from otter_ray.tune.pipeline import launch
-
-            return launch(request, session, reporter)
 
 
 if __name__ == "__main__":

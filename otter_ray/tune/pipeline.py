@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from otter_ray.study.initial_trials import InitialTrials
@@ -32,7 +33,20 @@ PLANNED = ("unit", "trials", "slots", "workers", "cpus", "gpus", "scheduler", "e
 logger = logging.getLogger(__name__)
 
 
-def launch(request: StudyRequest, session: RaySession, reporter: ProgressReporter) -> int:
+@dataclass(frozen=True)
+class Ending:
+    """How a command has ended.
+
+    Attributes:
+        folder: The study's.
+        code: The exit code of the command.
+    """
+
+    folder: Path
+    code: int
+
+
+def launch(request: StudyRequest, session: RaySession, reporter: ProgressReporter) -> Ending:
     """Run a study, or what is left of it.
 
     Args:
@@ -41,7 +55,7 @@ def launch(request: StudyRequest, session: RaySession, reporter: ProgressReporte
         reporter: gets every event.
 
     Returns:
-        The exit code of the command.
+        Where the study is, and the exit code of the command.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed twice.
@@ -62,7 +76,7 @@ def launch(request: StudyRequest, session: RaySession, reporter: ProgressReporte
         session.stop()
         code = export_and_report(context, finals, controller, reporter)
     reporter.event("end", code=code, **summary(context.study))
-    return code
+    return Ending(folder.path, code)
 
 
 class TrialStages:

@@ -184,7 +184,7 @@ def resume_command(request: StudyRequest, folder: StudyFolder) -> str:
     here, config = Path.cwd(), request.problem.config
     place = folder.path.relative_to(here) if folder.path.is_relative_to(here) else folder.path
     words = ["python", "-m", "otter_ray.tune", "--resume", str(place)]
-    if request.address not in (None, job_address()):
+    if not request.is_connected and request.address not in (None, job_address()):
         words += ["--address", str(request.address)]
     if request.exports != THE_BEST:
         words += ["--export", str(request.exports)]

@@ -1,18 +1,22 @@
-"""What the command line asks for, read and checked before torch, ray and optuna are imported."""
+"""What a command or a program asks for, read and checked before torch, ray and optuna are imported."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from otter_ray.config import is_trusted, load_config, project_here
+from otter_ray.config import Config, is_trusted, load_config, project_here
+from otter_ray.config.config import Overrides
+from otter_ray.config.types import validate
+from otter_ray.config.yaml_reader import Place
 from otter_ray.errors import ConfigError, Problem, StudyError
 from otter_ray.files import NAME_RULE, is_name
-from otter_ray.space import SearchProblem, check_space, load_space
+from otter_ray.space import SearchProblem, Space, check_space, load_space
 from otter_ray.space.study_options import StudyOptions
 from otter_ray.study.layout import StudyFolder, require_file
 
@@ -100,6 +104,7 @@ class StudyRequest:
         warm_start: The name or folder of a study whose best trials a new one begins with.
         storage: Where a copy of the study is kept.
         address: Of a running Ray; None to start one on this machine.
+        is_connected: Whether the caller has connected this process to the Ray at the address.
         criteria: When the search ends early.
         exports: The trials whose models are exported.
     """
@@ -112,6 +117,7 @@ class StudyRequest:
     warm_start: str | None = None
     storage: str | None = None
     address: str | None = None
+    is_connected: bool = False
     criteria: StopCriteria = StopCriteria()
     exports: ExportSelection = THE_BEST
 
@@ -122,14 +128,14 @@ class StudyRequest:
 
 
 def load_problem(
-    config: str, space: str | None, sets: Sequence[str], name: str | None = None
+    config: str | Config, space: str | Space | None, sets: Overrides, name: str | None = None
 ) -> SearchProblem:
     """Load a config and its search space.
 
     Args:
-        config: Its name or path.
-        space: Its name or path; None for the config's name.
-        sets: Overrides of the config, as KEY=VALUE.
+        config: Its name or path, or the config itself.
+        space: Its name or path, or the space itself; None for the config's name.
+        sets: Overrides of the config.
         name: What the config is called; None for the file's stem.
 
     Raises:
@@ -138,11 +144,12 @@ def load_problem(
     faults: list[Problem] = []
     loaded, searched = None, None
     try:
-        loaded = load_config(config, sets, name)
+        loaded = config.with_sets(sets) if isinstance(config, Config) else load_config(config, sets, name)
     except ConfigError as exc:
         faults += exc.problems
     try:
-        searched = load_space(space or Path(config).stem)
+        own = config.name if isinstance(config, Config) else Path(config).stem
+        searched = space if isinstance(space, Space) else load_space(space or own)
     except ConfigError as exc:
         faults += exc.problems
     if loaded is None or searched is None:
@@ -153,13 +160,37 @@ def load_problem(
     return problem
 
 
+def with_enqueued(problem: SearchProblem, trials: Sequence[Mapping[str, Any]]) -> SearchProblem:
+    """Return the problem with trials after those that the search space enqueues.
+
+    Args:
+        problem: What is searched.
+        trials: Searched keys and their values, of each trial.
+
+    Raises:
+        ConfigError: They are not trials of the space.
+    """
+    space, origin = problem.space, problem.space.origin
+    before = space.study.enqueue or []
+    for number in range(len(before), len(before) + len(trials)):
+        origin = origin.with_place(("study", "enqueue", str(number)), Place("enqueue"))
+    every = [*before, *(dict(one) if isinstance(one, Mapping) else one for one in trials)]
+    checked, flaws = validate(StudyOptions, {"enqueue": every})
+    if checked is None:
+        raise ConfigError([origin.problem(("study", *path), message) for path, message in flaws])
+    study = space.study.model_copy(update={"enqueue": checked.enqueue})
+    found = SearchProblem(problem.config, replace(space, study=study, origin=origin))
+    _ = found.enqueued
+    return found
+
+
 def find_study(path: Path) -> StudyFolder | None:
     """Return the study's folder at a path; None if there is no study."""
     folder = StudyFolder(Path(os.path.abspath(path)))  # `..` names no study
     return folder if folder.holds_study() else None
 
 
-def load_study(folder: StudyFolder, space: str | None, sets: Sequence[str]) -> SearchProblem:
+def load_study(folder: StudyFolder, space: str | Space | None, sets: Overrides) -> SearchProblem:
     """Load what a study's folder says that the study is about.
 
     The code of the project that the folder names is run. It must therefore come with otter_ray, or be named
@@ -167,8 +198,8 @@ def load_study(folder: StudyFolder, space: str | None, sets: Sequence[str]) -> S
 
     Args:
         folder: The study's.
-        space: Name or path of another search space; None for the study's own.
-        sets: Changes of the study's config, as KEY=VALUE.
+        space: Name or path of another search space, or that space; None for the study's own.
+        sets: Changes of the study's config.
 
     Raises:
         ConfigError: The files cannot be used.
@@ -184,7 +215,7 @@ def load_study(folder: StudyFolder, space: str | None, sets: Sequence[str]) -> S
     own = space or str(folder.space_file)
     problem = load_problem(str(folder.config_file), own, sets, folder.config_name)
     code = problem.config.code
-    if not (is_known_project(code, folder.config_name) or any(_names(text) == "project" for text in sets)):
+    if not (is_known_project(code, folder.config_name) or "project" in _keys(sets)):
         raise StudyError(
             f"{folder.config_file}: project: {code!r} does not come with otter_ray, and configs/"
             f"{folder.config_name}.yaml does not name it. Its code would be run. If you trust it, add "
@@ -203,9 +234,9 @@ def is_known_project(code: str, config: str) -> bool:
     return is_trusted(code, project_here(config))
 
 
-def _names(text: str) -> str:
-    """Return the key of a `KEY=VALUE`."""
-    return text.partition("=")[0].strip()
+def _keys(sets: Overrides) -> set[str]:
+    """Return the keys that are overridden."""
+    return {*sets} if isinstance(sets, Mapping) else {text.partition("=")[0].strip() for text in sets}
 
 
 def check_name(name: str) -> None:
@@ -221,20 +252,23 @@ def check_name(name: str) -> None:
         raise StudyError(f"--name: {name!r} cannot be the name of a study. {NAME_RULE}")
 
 
-def parse_duration(text: str) -> float:
-    """Return the seconds of `90s`, `45m`, `2h`, `1h30m`, `1.5h` or `1d`.
+def parse_duration(given: str | float) -> float:
+    """Return the seconds of `90s`, `45m`, `2h`, `1h30m`, `1.5h` or `1d`, or of a number of them.
 
     Args:
-        text: Of the option.
+        given: Of the option; a number in a program alone.
 
     Raises:
-        StudyError: The text is not a duration, or it is zero or not finite.
+        StudyError: It is not a duration, or it is zero or not finite.
     """
-    parts = re.findall(_PART, text) if _DURATION.fullmatch(text) else []
-    seconds = sum(float(number) * SECONDS_PER_UNIT[unit] for number, unit in parts)
+    if isinstance(given, str):
+        parts = re.findall(_PART, given) if _DURATION.fullmatch(given) else []
+        seconds = sum(float(number) * SECONDS_PER_UNIT[unit] for number, unit in parts)
+    else:
+        seconds = float(given)
     if not 0 < seconds < math.inf:
         raise StudyError(
-            f"--time-budget: {text!r} is not a duration. Use numbers with d, h, m or s, for example 90s, 45m "
-            "or 1h30m."
+            f"--time-budget: {given!r} is not a duration. Use numbers with d, h, m or s, for example 90s, "
+            "45m or 1h30m."
         )
     return seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -53,12 +54,18 @@ class RaySession:
         address: of a Ray that runs already; None to start one on this machine.
         code: packages and modules that travel to the nodes of a Ray that runs already (`code_of`).
         py_executable: what Ray starts as its workers' Python; None for the one that it knows.
+        is_connected: whether the caller has connected this process to the Ray at the address. It is used as
+            it is, and stays connected.
     """
 
     def __init__(
-        self, address: str | None = None, code: Sequence[str] = (), py_executable: str | None = None
+        self,
+        address: str | None = None,
+        code: Sequence[str] = (),
+        py_executable: str | None = None,
+        is_connected: bool = False,
     ) -> None:
-        self.address, self.code = address, [*code]
+        self.address, self.code, self.is_connected = address, [*code], is_connected
         self._workers = {} if py_executable is None else {"py_executable": py_executable}
         self._is_started, self._dashboard_url = False, ""
 
@@ -78,6 +85,8 @@ class RaySession:
         import ray
         from ray.exceptions import RuntimeEnvSetupError
 
+        if self.is_connected and ray.is_initialized():
+            return self
         options = self._own_options() if self.address is None else self._options_at(self.address)
         try:
             context = ray.init(log_to_driver=False, logging_level="error", **options)
@@ -133,6 +142,15 @@ class RaySession:
         if self.code:
             runtime_env["py_modules"] = self.code
         return {"address": found, "runtime_env": runtime_env}
+
+
+def connected_address() -> str | None:
+    """Return the address of the Ray that this process is connected to; None if it is not."""
+    if "ray" not in sys.modules:
+        return None
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address) if ray.is_initialized() else None
 
 
 def _resolved(address: str) -> str:

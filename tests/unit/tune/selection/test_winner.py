@@ -166,7 +166,7 @@ def test_the_export_holds_its_study_and_needs_no_report(context, tmp_path, print
     problem = context.problem.with_trials(1)
     request = StudyRequest(problem, runs=tmp_path, name="first", resume=True)
     intruder = Intruder(context.folder)
-    assert launch(request, RaySession(), intruder) == 0
+    assert launch(request, RaySession(), intruder).code == 0
     assert models(context.folder.path)
     assert intruder.is_held == {"study": True, "exported": True, "end": False}
     assert "warning: report.html could not be drawn: IsADirectoryError" in printed()

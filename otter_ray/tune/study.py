@@ -1,0 +1,276 @@
+"""A study as an object: what `otter-ray tune` runs, for programs, tests and notebooks.
+
+The command line makes a `Study` of its options and goes the same way. Importing this module imports neither
+torch, ray nor optuna.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from otter_ray.cli import INTERRUPTED
+from otter_ray.config import Config
+from otter_ray.config.user_paths import user_path, user_place
+from otter_ray.errors import StudyError
+from otter_ray.files import NAME_RULE, is_name
+from otter_ray.isolation import call
+from otter_ray.space import SearchProblem, Space
+from otter_ray.tune.cluster.job_submission import code_of, job_address, persistent_path
+from otter_ray.tune.request import (
+    ExportSelection,
+    StopCriteria,
+    StudyRequest,
+    check_name,
+    find_study,
+    load_problem,
+    load_study,
+    parse_duration,
+    with_enqueued,
+)
+from otter_ray.user_folders import use_sound_folders
+from otter_ray.warn import warnings_for_users
+
+if TYPE_CHECKING:
+    from otter_ray.tune.cluster.session import RaySession
+    from otter_ray.tune.display.reporter import ProgressReporter
+    from otter_ray.tune.pipeline import Ending
+    from otter_ray.tune.selection.study_result import StudyResult
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search over a config, and the export of its best model, as `otter-ray tune` runs them.
+
+    Every argument is the option of that name (`otter-ray tune --help`), and errors name them so. Nothing is
+    read before `run`.
+
+        result = Study("demo", trials=8, set={"trainer.max_epochs": 2}).run()
+        print(result.best.value, result.best.onnx)
+
+    If this process is connected to a Ray already (`ray.init`), the study runs on that Ray and leaves it
+    running. Otherwise it starts one on this machine for as long as its trials run, or uses the one at
+    `address`.
+
+    Attributes:
+        config: Name (in configs/) or path of the config, or the config itself. With `resume` it can also be a
+            study's folder.
+        space: Name (in search_spaces/) or path of the search space, or the space itself; None for the
+            config's name.
+        trials: Number of trials to run in all; None for the search space's.
+        name: Of the study; None for the date and time, or on `resume` for the newest study.
+        runs: Folder for studies. Each one gets the folder RUNS/CONFIG/STUDY.
+        resume: Whether to continue a study that exists already.
+        accept_changes: Whether to resume it although the config changed or the space became narrower.
+        warm_start: Name or folder of another study, whose best trials this one begins with.
+        set: Changes of the config: dotted keys and their values, or a list of KEY=VALUE.
+        enqueue: Trials that a new study runs right after the base config, each a mapping from searched keys
+            to values: `[{"lr": 0.001}]`. They come after those that the search space enqueues.
+        storage: Where to keep a copy: `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, or a path.
+        address: Of a running Ray, or `auto`.
+        time_budget: When to end the search: seconds, or a text such as `1h30m`.
+        max_epochs_total: After how many epochs to end it, counted over all trials.
+        patience: After how many trials in a row without a better value to end it.
+        export: Trials whose models to export: `best`, `pareto`, or `top3` and so on.
+        quiet: Whether to print warnings, errors and the result only.
+    """
+
+    config: Config | str | os.PathLike[str]
+    space: Space | str | os.PathLike[str] | None = None
+    _: KW_ONLY
+    trials: int | None = None
+    name: str | None = None
+    runs: str | os.PathLike[str] = "runs"
+    resume: bool = False
+    accept_changes: bool = False
+    warm_start: str | os.PathLike[str] | None = None
+    set: Mapping[str, Any] | Sequence[str] = field(default_factory=dict)
+    enqueue: Sequence[Mapping[str, Any]] = ()
+    storage: str | os.PathLike[str] | None = None
+    address: str | None = None
+    time_budget: str | float | None = None
+    max_epochs_total: int | None = None
+    patience: int | None = None
+    export: str = "best"
+    quiet: bool = False
+
+    def run(self) -> StudyResult:
+        """Run the study, or what is left of it, and return what it came to.
+
+        It prints what the command prints. Start it in your project's folder, as the command: trials import
+        the project from there, or as an installed package.
+
+        After Ctrl-C the running trials finish their epoch, the best model so far is exported, and the result
+        is marked `is_interrupted`. A second Ctrl-C, and one outside the search, raises KeyboardInterrupt.
+        `resume` continues the study after either.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed twice, or outside the search.
+            OtterError: The study cannot start, or something other than its trials was at fault.
+        """
+        from otter_ray.tune.display.factory import choose_reporter
+
+        reporter = choose_reporter(quiet=self.quiet)
+        with warnings_for_users(), reporter.command():
+            use_sound_folders()
+            request = self.request()
+            # As `python -m` does, but behind the program's own: the project may be in the current folder.
+            if (here := os.getcwd()) not in sys.path:
+                sys.path.append(here)
+            ending = run_request(request, reporter)
+        from otter_ray.tune.selection.study_result import StudyResult
+
+        return StudyResult(ending.folder, request.problem.code, is_interrupted=ending.code == INTERRUPTED)
+
+    def request(self) -> StudyRequest:
+        """Read the config and the search space, and check whatever can be checked without torch and ray.
+
+        Raises:
+            ConfigError: Every fault in either of them, or between the two.
+            StudyError: An argument cannot be meant, or there is no such study.
+        """
+        if self.name is not None:
+            check_name(self.name)
+        runs = user_path(Path(self.runs), "--runs")
+        problem, name, runs = self._problem(runs)
+        if self.enqueue and self.resume:
+            raise StudyError("enqueue: a study that is resumed has begun already. Leave one of them out.")
+        if self.enqueue:
+            problem = with_enqueued(problem, self.enqueue)
+        _check_count("--trials", self.trials)
+        _check_count("--max-epochs-total", self.max_epochs_total)
+        _check_count("--patience", self.patience)
+        if self.trials is not None:
+            problem = problem.with_trials(self.trials)
+        seconds = None if self.time_budget is None else parse_duration(self.time_budget)
+        address, is_connected = self._ray()
+        return StudyRequest(
+            problem=problem,
+            runs=persistent_path(runs),
+            name=name,
+            resume=self.resume,
+            accept_changes=self.accept_changes,
+            warm_start=_place(self.warm_start, "--warm-start"),
+            storage=_place(self.storage, "--storage"),
+            address=address,
+            is_connected=is_connected,
+            criteria=StopCriteria(seconds, self.max_epochs_total, self.patience),
+            exports=ExportSelection.of(self.export, problem.options),
+        )
+
+    def _problem(self, runs: Path) -> tuple[SearchProblem, str | None, Path]:
+        """Return what is searched, the study's name if it is known, and the folder of all studies."""
+        config = self.config if isinstance(self.config, Config) else os.fspath(self.config)
+        if isinstance(config, Config) and not is_name(config.name):
+            raise StudyError(
+                f"the config's name is {config.name!r}, which cannot be that of a folder. Give it one: "
+                f"Config.from_dict(config.to_dict(), name). {NAME_RULE}"
+            )
+        space = self.space if self.space is None or isinstance(self.space, Space) else os.fspath(self.space)
+        folder = (
+            find_study(persistent_path(Path(config))) if self.resume and isinstance(config, str) else None
+        )
+        if folder is None:
+            return load_problem(config, space, self.set), self.name, runs
+        if self.name not in (None, folder.name):
+            raise StudyError(f"--name: {self.name!r} is not the study in {folder.path}. Leave --name out.")
+        return load_study(folder, space, self.set), folder.name, folder.path.parent.parent
+
+    def _ray(self) -> tuple[str | None, bool]:
+        """Return the address of the Ray to use, if one runs, and whether this process is connected to it.
+
+        Raises:
+            StudyError: This process is connected to another Ray than it is to use.
+        """
+        from otter_ray.tune.cluster.session import connected_address
+
+        connected, wanted = connected_address(), self.address or job_address()
+        if connected is None:
+            return wanted, False
+        if wanted not in (None, "auto", connected):
+            raise StudyError(
+                f"--address {wanted}: this process is connected to the Ray at {connected}. Leave the address "
+                "out to use that one, or call ray.shutdown() before."
+            )
+        return connected, True
+
+
+def _check_count(option: str, number: int | None) -> None:
+    if number is not None and not (type(number) is int and number >= 1):
+        raise StudyError(f"{option}: {number!r} is not a whole number >= 1. Give one, or leave it out.")
+
+
+def _place(given: str | os.PathLike[str] | None, option: str) -> str | None:
+    """Return a path or a URI as text, with `~` replaced; None if it is absent or empty."""
+    return user_place(os.fspath(given), option) if given else None
+
+
+def run_request(request: StudyRequest, reporter: ProgressReporter) -> Ending:
+    """Run a study that is asked for.
+
+    Args:
+        request: What is asked for.
+        reporter: Gets every event.
+
+    Returns:
+        Where the study is, and how it ended.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed twice.
+        OtterError: The request cannot be met, or something ended the search.
+    """
+    with _session(request) as session:
+        name, starts = request.problem.config.name, request.needs_ray_at_once and not request.is_connected
+        logger.info(f"{name}: {'starting Ray and ' * starts}loading torch")
+        if request.needs_ray_at_once:
+            session.start()
+        from otter_ray.tune.pipeline import launch
+
+        return launch(request, session, reporter)
+
+
+def dry_run_request(request: StudyRequest, samples: int, reporter: ProgressReporter) -> None:
+    """Check everything that `run_request` would check, and start nothing.
+
+    Args:
+        request: What is asked for.
+        samples: The number of configs to sample.
+        reporter: Shows the configs.
+
+    Raises:
+        OtterError: The study could not start.
+    """
+    with _session(request) as session:
+        from otter_ray.tune.dry_run import dry_run
+
+        dry_run(request, session, samples, reporter)
+
+
+@contextmanager
+def _session(request: StudyRequest) -> Iterator[RaySession]:
+    """Make the Ray of a study, which is not started, and what loads torch beside it."""
+    from otter_ray.tune.cluster.memory import check_memory
+    from otter_ray.tune.cluster.session import RaySession
+    from otter_ray.tune.worker.forks import SLOWER, ForkServer, worker_imports
+
+    project, address = request.problem.config.project, request.address
+    if address is None:
+        check_memory()
+    with ForkServer(worker_imports(project)) as forks:
+        if request.is_connected:
+            # What its workers are was settled when it was started.
+            logger.info(f"the Ray at {address} is used as it is: {SLOWER}")
+            session = RaySession(address, is_connected=True)
+        else:
+            code = [] if address is None else call(code_of, project)
+            session = RaySession(address, code, forks.py_executable(elsewhere=address is not None))
+        with session:
+            yield session
