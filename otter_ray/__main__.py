@@ -13,7 +13,7 @@ import typer
 import otter_ray
 
 PROGRAM = "otter-ray"
-COMMANDS = ("tune", "train", "export", "report", "doctor", "init")
+COMMANDS = ("tune", "train", "export", "report", "studies", "doctor", "init")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

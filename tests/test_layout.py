@@ -92,8 +92,9 @@ MAY_IMPORT = {
     "tune.study": {"config", "space", "study", "tune"},
     "tune.__main__": {"tune"},
     "doctor": {"config", "space", "study", "train", "tune"},
+    "studies": {"config", "space", "study", "report"},
     "init": {"config", "train", "export"},
-    "__main__": {"tune", "train", "export", "report", "doctor", "init"},
+    "__main__": {"tune", "train", "export", "report", "studies", "doctor", "init"},
 }  # fmt: skip
 
 
@@ -440,6 +441,8 @@ def test_the_projects_folder_exports_what_configs_name():
         ("otter_ray.doctor.diagnosis", ["torch", "ray", "optuna", "lightning", "numpy"]),
         ("otter_ray.init.project", ["torch", "ray", "optuna", "lightning", "numpy", "pydantic"]),
         ("otter_ray.report.html_report, otter_ray.report.compare", ["torch", "ray"]),
+        ("otter_ray.studies.listing", ["torch", "ray"]),
+        ("otter_ray.tune.study", ["torch", "ray", "optuna", "lightning", "numpy"]),
     ],
 )
 def test_what_an_import_leaves_out(module, absent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -213,6 +214,26 @@ def study_lock(folder: StudyFolder) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: StudyFolder) -> bool:
+    """Return whether a process holds the study (`study_lock`), without writing anything.
+
+    The lock is shared for the microseconds of the question: the process that holds it holds it alone.
+    """
+    try:
+        file = os.open(folder.path / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # of a file system without locks, where nobody holds one either
+        return False
+    finally:
+        os.close(file)
+    return False
 
 
 def open_study(
