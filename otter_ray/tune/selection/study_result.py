@@ -19,9 +19,8 @@ from otter_ray.study.schema import REJECTED, SCHEDULE
 from otter_ray.study.trials import trials_table
 
 if TYPE_CHECKING:
+    import lightning as L
     import pandas as pd
-
-    from otter_ray.train.model.module_mixin import BaseMixin
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class StudyResult:
         config = load_config(require_file(StudyFolder(self.folder).config_file))
         return trials_table(self._data.rows, config).to_pandas()
 
-    def load(self) -> BaseMixin:
+    def load(self) -> L.LightningModule:
         """Build the winner's LightningModule with its weights, in evaluation mode, on the CPU.
 
         Raises:
@@ -102,7 +101,7 @@ class StudyResult:
 
         checkpoint = self.best.checkpoint
         config = config_of(read_run_checkpoint(checkpoint), checkpoint, self.code)
-        return load_model_from_config(config, checkpoint)
+        return load_model_from_config(config, checkpoint).lightning_module
 
     @cached_property
     def _data(self) -> StudyData:
