@@ -29,7 +29,8 @@ def data_paths(config: Config, problem: SearchProblem | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for branch in branches:
         data = branch.to_dict()
-        for section in ("dataset", "data", "model"):
+        # A data module of Lightning may fetch what is not there.
+        for section in ("dataset", "model"):
             for key, value in _paths_in(data.get(section), section):
                 if value not in found.values():
                     found[key if key not in found else f"{key} (searched)"] = value

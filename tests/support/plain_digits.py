@@ -95,3 +95,8 @@ class GoesAroundForward(LitBlobs):
 class NeverValidates(L.LightningModule):
     def training_step(self, batch, batch_idx):
         return None
+
+
+class NothingToValidate(Blobs):
+    def val_dataloader(self):
+        return DataLoader([])

@@ -158,9 +158,11 @@ class Adapter(BaseMixin, L.LightningModule):
             data = self._valid.source
             seed(self.config)
             is_data = isinstance(data, L.LightningDataModule)
-            trainer.validate(self.lightning_module, data if is_data else None, verbose=False)
+            try:
+                trainer.validate(self.lightning_module, data if is_data else None, verbose=False)
+            finally:
+                self.lightning_module.trainer = None
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.lightning_module.trainer = None
         return metrics, calls
 
     @cached_property
@@ -177,6 +179,8 @@ class Adapter(BaseMixin, L.LightningModule):
         def run(inputs: Sequence[Tensor]) -> list[Tensor]:
             nonlocal position
             position += len(inputs[0])
+            if position > len(rows[0]):
+                raise _CannotReplayError
             return [tensor[position - len(inputs[0]) : position] for tensor in rows]
 
         metrics, _ = self.validated(run)

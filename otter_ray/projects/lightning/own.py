@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from otter_ray.config.lightning_config import LightningConfig, NetworkOptions
 from otter_ray.config.schema import InputShape, Onnx
-from otter_ray.errors import ConfigError, ExportError, OtterError, Problem, did_you_mean, in_one_line
+from otter_ray.errors import (
+    ConfigError,
+    DataError,
+    ExportError,
+    OtterError,
+    Problem,
+    did_you_mean,
+    in_one_line,
+)
 from otter_ray.projects.lightning.adapter import Adapter
 from otter_ray.projects.lightning.classes import (
     build_callbacks,
@@ -229,8 +237,7 @@ def _onnx_section(text: str, name: str) -> Onnx:
     config = LightningConfig.from_dict(json.loads(text), name)
     assert isinstance(config, LightningConfig)
     own = config.onnx or NetworkOptions()
-    batch = next(iter(read_splits(config)[1].loader))
-    inputs = network_inputs(config, batch)
+    inputs = network_inputs(config, _first_batch(config))
     network = OWN.build_model(config).network.eval()
     try:
         with torch.inference_mode():
@@ -264,6 +271,13 @@ def _onnx_section(text: str, name: str) -> Onnx:
         dtype = str(tensor.dtype).removeprefix("torch.")
         section.input_shape[each] = InputShape(shape=[1, *tensor.shape[1:]], dtype=dtype)
     return section
+
+
+def _first_batch(config: LightningConfig) -> Any:
+    valid = read_splits(config)[1]
+    for batch in valid.loader:
+        return batch
+    raise DataError(f"{type(valid.source).__name__}: its val_dataloader gives no batch. Give it some items.")
 
 
 def _names(what: str, count: int) -> list[str]:

@@ -10,7 +10,7 @@ import yaml
 from lightning.pytorch.cli import LightningCLI
 
 from otter_ray.config import Config, load_config, to_yaml
-from otter_ray.errors import ConfigError, ExportError
+from otter_ray.errors import ConfigError, DataError, ExportError
 from otter_ray.export.evaluation import config_of, measure_checkpoint, read_run_checkpoint
 from otter_ray.export.exporter import export_checkpoint
 from otter_ray.projects.lightning.own import OWN
@@ -200,7 +200,8 @@ def test_a_file_of_the_config_keeps_what_it_says(tmp_path):
         load_config(str(file), ["dataset.train_options.name=Shapes"])
 
 
-def test_what_lightning_cli_prints_is_a_config(capsys, tmp_path):
+def test_what_lightning_cli_prints_is_a_config(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["main.py"])
     arguments = ["fit", "--model", f"{MODULES}.LitBlobs", "--data", f"{MODULES}.Blobs"]
     with pytest.raises(SystemExit):
         LightningCLI(
@@ -215,3 +216,20 @@ def test_what_lightning_cli_prints_is_a_config(capsys, tmp_path):
     assert printed.get("model.init_args.lr") == 0.003
     check_config(printed, "val_acc")
     assert trained(printed.with_values({"trainer.accelerator": "cpu"}), tmp_path / "run").is_file()
+
+
+def test_what_rounding_can_make_of_a_logged_metric():
+    lit = config()
+    model = OWN.build_model(lit)
+    exact = torch.cat([model.outputs([images])[0] for images, _ in OWN.build_valid(lit).loader]).detach()
+    coarse = exact.bfloat16().float()
+    found = model.score_range(exact, [coarse], None, "val_loss")
+    exactly = model.validated(model.outputs)[0]["val_loss"]
+    assert found.low <= exactly <= found.high < found.low + 0.05
+    assert model.score_range(exact[:-1], [coarse[:-1]], None, "val_loss") is None
+
+
+def test_a_validation_loader_without_a_batch():
+    empty = config(data={"class_path": f"{MODULES}.NothingToValidate"})
+    with pytest.raises(DataError, match="its val_dataloader gives no batch"):
+        OWN.onnx_section(empty)

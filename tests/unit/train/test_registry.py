@@ -12,7 +12,7 @@ from otter_ray.errors import ConfigError
 from otter_ray.projects import docclassifier
 from otter_ray.projects.docclassifier import CosFace
 from otter_ray.train.callbacks import CustomTQDMProgressBar
-from otter_ray.train.registry import accepted, find_class, load_project, unknown_arguments
+from otter_ray.train.registry import accepted, by_project, find_class, load_project, unknown_arguments
 from otter_ray.train.schedules import PolynomialLRWarmup
 
 PROJECT = """
@@ -154,3 +154,17 @@ def test_arguments_by_name():
     assert wrong == {"secnd": message}
     assert unknown_arguments(TakingAll, {"anything": 1}) == {}
     assert accepted(Taking, {"second": 5, "third": 6}) == {"second": 5}
+
+
+def test_a_project_may_do_a_step_in_its_own_way(tmp_path, monkeypatch, tiny_config):
+    (tmp_path / "own_project.py").write_text(
+        "class OWN:\n    @staticmethod\n    def step(config, number):\n        return -number\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    @by_project
+    def step(config, number):
+        return number
+
+    assert step(tiny_config, 3) == 3
+    assert step(tiny_config.with_values({"project": "own_project"}), number=3) == -3
