@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def studies(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Folder to look for studies in.")] = Path(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to look for studies in.")] = Path(
         "runs"
     ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each study.")] = False,
