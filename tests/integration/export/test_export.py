@@ -390,13 +390,14 @@ def test_a_recorded_metric_that_does_not_match(refused, altered, record, shift):
     assert "the checkpoint's is" in message
 
 
-def test_training_in_low_precision_may_differ_a_little(altered, record, config, tmp_path):
+def test_training_in_low_precision_may_differ_a_little(altered, refused, record, tmp_path):
     metrics = {
         **record["metrics"],
         "valid_fpr@4": record["metrics"]["valid_fpr@4"] - LOW_PRECISION_TOLERANCE / 2,
     }
-    low = config.with_values({"trainer.precision": "bf16-true"})
-    assert export_checkpoint(altered(metrics=metrics), tmp_path / "out", low).onnx.is_file()
+    low = altered(metrics=metrics, scored_in="bfloat16")
+    assert export_checkpoint(low, tmp_path / "low").onnx.is_file()
+    assert "the checkpoint's is" in refused(altered(metrics=metrics))
 
 
 def test_an_output_is_measured_by_the_scale_of_its_own_image():
