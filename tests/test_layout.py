@@ -34,6 +34,7 @@ GROUND = {
     "warn",
     "console",
     "user_folders",
+    "host_program",
     "isolation",
     "redaction",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from otter_ray.errors import OtterError, StudyError, in_one_line
+from otter_ray.redaction import safe_text
 from otter_ray.report.study_data import StudyData
 from otter_ray.space import load_space
 from otter_ray.study.finalists import are_decided, read_finalists
-from otter_ray.study.journal import last_change
-from otter_ray.study.layout import JOURNAL, TRIALS, StudyFolder, require_file
+from otter_ray.study.journal import journal_errors, last_change
+from otter_ray.study.layout import (
+    CONFIG_FILE,
+    FINALS,
+    JOURNAL,
+    SPACE_FILE,
+    TRIALS,
+    StudyFolder,
+    require_file,
+)
 from otter_ray.study.opening import is_locked
 from otter_ray.study.outcomes import ended
 
@@ -77,7 +86,7 @@ class StudyEntry:
             state=StudyState.RUNNING if is_running else left,
             trials=count,
             asked=options.num_trials,
-            metric=data.metric,
+            metric=safe_text(data.metric),
             mode=data.direction.value,
             value=winner.value if winner else None,
             trial=winner.number if winner else None,
@@ -114,34 +123,53 @@ def studies_below(root: Path) -> Iterator[StudyEntry | Unreadable]:
     """Yield the studies below a folder, or in it, by name.
 
     Args:
-        root: Exists. Links below it are followed, each folder once.
+        root: Exists. Links below it are followed, each folder once, and under its own name if it is below.
 
     Raises:
         StudyError: There is no such folder.
     """
     if not root.is_dir():
         raise StudyError(f"{root}: there is no such folder. Give the --runs of your studies.")
+    found, closed = _find(root)
+    unreadable = {Path(exc.filename): f"cannot be read: {exc.strerror}" for exc in closed}
+    for path in sorted({*found, *unreadable}):
+        yield Unreadable(path, unreadable[path]) if path in unreadable else _read(StudyFolder(path))
+
+
+def _find(root: Path) -> tuple[list[Path], list[OSError]]:
+    """Return the folders that are studies' or were, and why others could not be looked into."""
+    found: list[Path] = []
     closed: list[OSError] = []
-    seen = set()
-    for path, folders, files in os.walk(root, followlinks=True, onerror=closed.append):
-        yield from _closed(closed)
-        here, is_study = os.path.realpath(path), JOURNAL in files or TRIALS in folders
-        folders[:] = [] if is_study or here in seen else sorted(n for n in folders if not n.startswith("."))
-        if is_study and here not in seen:
-            yield _read(StudyFolder(Path(path)))
-        seen.add(here)
-    yield from _closed(closed)
+    seen: set[str] = set()
+    starts = [str(root)]  # and the links in what has been walked, after all that are no links
+    for start in starts:
+        for path, folders, files in os.walk(start, onerror=closed.append):
+            here, is_study = os.path.realpath(path), JOURNAL in files
+            if here in seen:
+                folders.clear()
+                continue
+            seen.add(here)
+            is_lost = not is_study and _is_lost(Path(path), folders, files)
+            if is_study or is_lost:
+                found.append(Path(path))
+            # Below a lost study there may be others: it may be none, but a project.
+            skipped = {*folders} if is_study else {FINALS} if is_lost else set()
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in skipped)
+            links = [place for name in folders if os.path.islink(place := os.path.join(path, name))]
+            starts += links
+    return found, closed
+
+
+def _is_lost(path: Path, folders: Collection[str], files: Collection[str]) -> bool:
+    """Say whether a folder without a journal is a study's: it has its files, or folders of trials."""
+    if TRIALS not in folders:
+        return False
+    return {CONFIG_FILE, SPACE_FILE} <= {*files} or any((path / TRIALS).glob("[0-9][0-9][0-9][0-9]"))
 
 
 def _read(folder: StudyFolder) -> StudyEntry | Unreadable:
     try:
-        return StudyEntry.read(folder)
+        with journal_errors(folder.journal):  # of whatever is not as a study's journal has it
+            return StudyEntry.read(folder)
     except (OtterError, OSError) as exc:
-        return Unreadable(folder.path, in_one_line(exc))
-
-
-def _closed(errors: list[OSError]) -> Iterator[Unreadable]:
-    """Yield the folders that could not be looked into, and forget them."""
-    while errors:
-        exc = errors.pop()
-        yield Unreadable(Path(exc.filename), f"cannot be read: {exc.strerror}")
+        return Unreadable(folder.path, safe_text(in_one_line(exc)))

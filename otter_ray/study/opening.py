@@ -200,7 +200,7 @@ def study_lock(folder: StudyFolder) -> Iterator[None]:
     file = folder.path / LOCK
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.5, poll_interval=0.05)  # `is_locked` shares it for a moment
     except Timeout as exc:
         raise StudyError(
             f"study {folder.name} is running in another process. Wait for it, or end it."

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from otter_ray.cli import Sets, cli_errors
+from otter_ray.console import lasting_streams
 from otter_ray.user_folders import use_sound_folders
 
 
@@ -121,6 +122,7 @@ def tune(
     """
     from otter_ray.tune.display.factory import choose_reporter
 
+    lasting_streams()  # before the reporter takes the standard output
     reporter, code = choose_reporter(as_json, quiet), 0
     with cli_errors(), reporter.command():
         use_sound_folders()

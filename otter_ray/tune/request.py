@@ -7,6 +7,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ class ExportSelection:
                 f"--export pareto, but the study has one objective, {options.metric}. Name others in the "
                 "space's study.objectives (objectives: {macs: min}), or use --export top3."
             )
-        number = re.fullmatch(r"top([1-9]\d{0,3})", text)
+        number = re.fullmatch(r"top([1-9]\d{0,3})", text) if isinstance(text, str) else None
         if text != "pareto" and number is None:
             raise StudyError(
                 f"--export: {text!r} is not a selection of trials. Give best, pareto, or top with a number, "
@@ -165,13 +167,15 @@ def with_enqueued(problem: SearchProblem, trials: Sequence[Mapping[str, Any]]) -
 
     Args:
         problem: What is searched.
-        trials: Searched keys and their values, of each trial.
+        trials: Searched keys and their values, of each trial. One without any is the base config, which comes
+            first anyway, and is left out.
 
     Raises:
         ConfigError: They are not trials of the space.
     """
     space, origin = problem.space, problem.space.origin
     before = space.study.enqueue or []
+    trials = [trial for trial in trials if trial != {}]
     for number in range(len(before), len(before) + len(trials)):
         origin = origin.with_place(("study", "enqueue", str(number)), Place("enqueue"))
     every = [*before, *(dict(one) if isinstance(one, Mapping) else one for one in trials)]
@@ -239,6 +243,16 @@ def _keys(sets: Overrides) -> set[str]:
     return {*sets} if isinstance(sets, Mapping) else {text.partition("=")[0].strip() for text in sets}
 
 
+def _seconds(number: object) -> float:
+    """Return a program's number of seconds, NaN if it is none."""
+    if isinstance(number, bool) or not isinstance(number, Real):
+        return math.nan
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
 def check_name(name: str) -> None:
     """Check the name of a study, which becomes the name of its folder.
 
@@ -248,15 +262,15 @@ def check_name(name: str) -> None:
     Raises:
         StudyError: The name is not one component of a path.
     """
-    if not is_name(name):
+    if not (isinstance(name, str) and is_name(name)):
         raise StudyError(f"--name: {name!r} cannot be the name of a study. {NAME_RULE}")
 
 
-def parse_duration(given: str | float) -> float:
-    """Return the seconds of `90s`, `45m`, `2h`, `1h30m`, `1.5h` or `1d`, or of a number of them.
+def parse_duration(given: str | float | timedelta) -> float:
+    """Return the seconds of `90s`, `45m`, `2h`, `1h30m`, `1.5h` or `1d`, of a number of them or a timedelta.
 
     Args:
-        given: Of the option; a number in a program alone.
+        given: Of the option; a text, except in a program.
 
     Raises:
         StudyError: It is not a duration, or it is zero or not finite.
@@ -264,8 +278,10 @@ def parse_duration(given: str | float) -> float:
     if isinstance(given, str):
         parts = re.findall(_PART, given) if _DURATION.fullmatch(given) else []
         seconds = sum(float(number) * SECONDS_PER_UNIT[unit] for number, unit in parts)
+    elif isinstance(given, timedelta):
+        seconds = given.total_seconds()
     else:
-        seconds = float(given)
+        seconds = _seconds(given)
     if not 0 < seconds < math.inf:
         raise StudyError(
             f"--time-budget: {given!r} is not a duration. Use numbers with d, h, m or s, for example 90s, "

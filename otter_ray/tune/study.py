@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from otter_ray.config import Config
 from otter_ray.config.user_paths import user_path, user_place
 from otter_ray.errors import StudyError
 from otter_ray.files import NAME_RULE, is_name
+from otter_ray.formatting import short_repr
+from otter_ray.host_program import importing_from_here, left_as_found
 from otter_ray.isolation import call
 from otter_ray.space import SearchProblem, Space
 from otter_ray.tune.cluster.job_submission import code_of, job_address, persistent_path
@@ -76,7 +78,7 @@ class Study:
             to values: `[{"lr": 0.001}]`. They come after those that the search space enqueues.
         storage: Where to keep a copy: `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, or a path.
         address: Of a running Ray, or `auto`.
-        time_budget: When to end the search: seconds, or a text such as `1h30m`.
+        time_budget: When to end the search: seconds, a timedelta, or a text such as `1h30m`.
         max_epochs_total: After how many epochs to end it, counted over all trials.
         patience: After how many trials in a row without a better value to end it.
         export: Trials whose models to export: `best`, `pareto`, or `top3` and so on.
@@ -96,7 +98,7 @@ class Study:
     enqueue: Sequence[Mapping[str, Any]] = ()
     storage: str | os.PathLike[str] | None = None
     address: str | None = None
-    time_budget: str | float | None = None
+    time_budget: str | float | timedelta | None = None
     max_epochs_total: int | None = None
     patience: int | None = None
     export: str = "best"
@@ -119,12 +121,9 @@ class Study:
         from otter_ray.tune.display.factory import choose_reporter
 
         reporter = choose_reporter(quiet=self.quiet)
-        with warnings_for_users(), reporter.command():
+        with left_as_found(), warnings_for_users(), reporter.command(), importing_from_here():
             use_sound_folders()
             request = self.request()
-            # As `python -m` does, but behind the program's own: the project may be in the current folder.
-            if (here := os.getcwd()) not in sys.path:
-                sys.path.append(here)
             ending = run_request(request, reporter)
         from otter_ray.tune.selection.study_result import StudyResult
 
@@ -139,12 +138,12 @@ class Study:
         """
         if self.name is not None:
             check_name(self.name)
-        runs = user_path(Path(self.runs), "--runs")
+        runs = user_path(Path(_text(self.runs, "--runs")), "--runs")
         problem, name, runs = self._problem(runs)
         if self.enqueue and self.resume:
             raise StudyError("enqueue: a study that is resumed has begun already. Leave one of them out.")
         if self.enqueue:
-            problem = with_enqueued(problem, self.enqueue)
+            problem = with_enqueued(problem, _listed(self.enqueue))
         _check_count("--trials", self.trials)
         _check_count("--max-epochs-total", self.max_epochs_total)
         _check_count("--patience", self.patience)
@@ -168,21 +167,24 @@ class Study:
 
     def _problem(self, runs: Path) -> tuple[SearchProblem, str | None, Path]:
         """Return what is searched, the study's name if it is known, and the folder of all studies."""
-        config = self.config if isinstance(self.config, Config) else os.fspath(self.config)
+        config = self.config if isinstance(self.config, Config) else _text(self.config, "config")
         if isinstance(config, Config) and not is_name(config.name):
             raise StudyError(
                 f"the config's name is {config.name!r}, which cannot be that of a folder. Give it one: "
                 f"Config.from_dict(config.to_dict(), name). {NAME_RULE}"
             )
-        space = self.space if self.space is None or isinstance(self.space, Space) else os.fspath(self.space)
+        space = self.space
+        if not (space is None or isinstance(space, Space)):
+            space = _text(space, "--space")
+        sets = _sets(self.set)
         folder = (
             find_study(persistent_path(Path(config))) if self.resume and isinstance(config, str) else None
         )
         if folder is None:
-            return load_problem(config, space, self.set), self.name, runs
+            return load_problem(config, space, sets), self.name, runs
         if self.name not in (None, folder.name):
             raise StudyError(f"--name: {self.name!r} is not the study in {folder.path}. Leave --name out.")
-        return load_study(folder, space, self.set), folder.name, folder.path.parent.parent
+        return load_study(folder, space, sets), folder.name, folder.path.parent.parent
 
     def _ray(self) -> tuple[str | None, bool]:
         """Return the address of the Ray to use, if one runs, and whether this process is connected to it.
@@ -192,7 +194,8 @@ class Study:
         """
         from otter_ray.tune.cluster.session import connected_address
 
-        connected, wanted = connected_address(), self.address or job_address()
+        wanted = _text(self.address, "--address") if self.address else job_address()
+        connected = connected_address()
         if connected is None:
             return wanted, False
         if wanted not in (None, "auto", connected):
@@ -210,7 +213,35 @@ def _check_count(option: str, number: int | None) -> None:
 
 def _place(given: str | os.PathLike[str] | None, option: str) -> str | None:
     """Return a path or a URI as text, with `~` replaced; None if it is absent or empty."""
-    return user_place(os.fspath(given), option) if given else None
+    return user_place(_text(given, option), option) if given else None
+
+
+def _text(given: Any, option: str) -> str:
+    """Return a name, a path or an address as text."""
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise StudyError(f"{option}: {short_repr(given)} is not a text or a path. Give one of them.")
+    return text
+
+
+def _listed(trials: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the trials to enqueue if they are a list, which can be read twice."""
+    if not isinstance(trials, Sequence) or isinstance(trials, str | bytes):
+        raise StudyError(f'enqueue: {short_repr(trials)} is not a list of mappings. Give [{{"lr": 0.001}}].')
+    return trials
+
+
+def _sets(given: Any) -> Mapping[str, Any] | Sequence[str]:
+    """Return the changes of the config if they are what `set` can be; None is none."""
+    if given is None or isinstance(given, Mapping):
+        return given or {}
+    is_list = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    if not (is_list and all(isinstance(text, str) for text in given)):
+        raise StudyError(
+            f"set: {short_repr(given)} is neither a mapping nor a list of KEY=VALUE. Give "
+            '{"trainer.max_epochs": 2} or ["trainer.max_epochs=2"].'
+        )
+    return [*given]
 
 
 def run_request(request: StudyRequest, reporter: ProgressReporter) -> Ending:

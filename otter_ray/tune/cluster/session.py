@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from otter_ray.cpus import available_cpus
 from otter_ray.errors import StudyError
-from otter_ray.tune.cluster.auth import MODE, agree_on_token, provide_token, token_file
-from otter_ray.tune.ray_compat import bootstrap_address, no_prestart
+from otter_ray.host_program import restore_environment
+from otter_ray.tune.cluster.auth import MODE, TOKEN_FILE, agree_on_token, provide_token, token_file
+from otter_ray.tune.ray_compat import OWN_VARIABLES, bootstrap_address, no_prestart, reload_core_config
 
 # Tune writes logs and pickles of its own, which nobody reads: the journal is the truth. Its strict check
 # of metrics would end a study over one trial that failed before its first epoch. A trial that is stopped
@@ -43,12 +44,21 @@ SLOT_ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 CACHE = "OTTER_RAY_CACHE"
+# `uv run` would start each worker by itself, in place of what a session starts.
+UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+AUTH = (MODE, TOKEN_FILE)
+CHANGED = (*OWN_VARIABLES, *SLOT_ENVIRONMENT, "PYTHONBREAKPOINT")
+RAY_CLIENT = (
+    "is Ray's client, which a study cannot use. Give host:port on the cluster itself; `ray job submit` takes "
+    "a study there from elsewhere."
+)
 
 
 class RaySession:
     """The Ray that a command runs on: one of this machine's own, or one that runs already.
 
     Nothing happens before `start`. As a context manager it is stopped at the block's end, if it was started.
+    This process's environment is changed in between only.
 
     Args:
         address: of a Ray that runs already; None to start one on this machine.
@@ -68,6 +78,7 @@ class RaySession:
         self.address, self.code, self.is_connected = address, [*code], is_connected
         self._workers = {} if py_executable is None else {"py_executable": py_executable}
         self._is_started, self._dashboard_url = False, ""
+        self._environment: dict[str, str] | None = None  # as it was before `start`
 
     def start(self) -> Self:
         """Connect to the Ray at the address, or start one, unless that has been done.
@@ -77,11 +88,20 @@ class RaySession:
         """
         if self._is_started:
             return self
-        for key, value in {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}.items():
-            os.environ.setdefault(key, value)
+        try:
+            return self._started()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _started(self) -> Self:
+        wanted = {**TUNE_ENVIRONMENT, **SLOT_ENVIRONMENT}
         if self.address is None:
-            # `uv run` would start each worker by itself, in place of what this session starts.
-            os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+            wanted[UV] = "0"
+        if self._environment is None:
+            self._environment = _rays_variables()
+        for key, value in wanted.items():
+            os.environ.setdefault(key, value)
         import ray
         from ray.exceptions import RuntimeEnvSetupError
 
@@ -96,12 +116,22 @@ class RaySession:
         return self
 
     def stop(self) -> None:
-        """Disconnect from the Ray if it was started here; one of this machine's own ends with that."""
+        """Disconnect from the Ray if it was started here; one of this machine's own ends with that.
+
+        The environment is again as it was.
+        """
         if self._is_started:
             import ray
 
             ray.shutdown()
             self._is_started, self._dashboard_url = False, ""
+        if self._environment is None:
+            return
+        now, before = _rays_variables(), self._environment
+        self._environment = None
+        restore_environment({**dict.fromkeys(now), **before})
+        if any(now.get(key) != before.get(key) for key in AUTH):
+            reload_core_config()
 
     @property
     def dashboard_url(self) -> str | None:
@@ -144,12 +174,24 @@ class RaySession:
         return {"address": found, "runtime_env": runtime_env}
 
 
+def _rays_variables() -> dict[str, str]:
+    """Return the variables of the environment that a study sets, or Ray does meanwhile."""
+    return {key: value for key, value in os.environ.items() if key.startswith(CHANGED)}
+
+
 def connected_address() -> str | None:
-    """Return the address of the Ray that this process is connected to; None if it is not."""
+    """Return the address of the Ray that this process is connected to; None if it is not.
+
+    Raises:
+        StudyError: it is connected through Ray's client.
+    """
     if "ray" not in sys.modules:
         return None
     import ray
+    from ray.util.client import ray as client
 
+    if client.is_connected():
+        raise StudyError(f"this process is connected to Ray through ray://, which {RAY_CLIENT}")
     return str(ray.get_runtime_context().gcs_address) if ray.is_initialized() else None
 
 
@@ -160,8 +202,7 @@ def _resolved(address: str) -> str:
         StudyError: it means none.
     """
     if "://" in address:
-        message = "Give host:port on the cluster itself; `ray job submit` takes a study there from elsewhere."
-        raise StudyError(f"--address {address} is Ray's client, which a study cannot use. {message}")
+        raise StudyError(f"--address {address} {RAY_CLIENT}")
     if address != "auto":
         return address
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from otter_ray.console import lasting_streams, plain_console
+from otter_ray.console import plain_console
 from otter_ray.tune.display.reporter import ProgressReporter
 
 
@@ -15,13 +15,13 @@ def choose_reporter(as_json: bool = False, quiet: bool = False) -> ProgressRepor
         as_json: `--json`.
         quiet: `--quiet`.
     """
-    lasting_streams()
     console = plain_console(stderr=as_json)
     if as_json:
         from otter_ray.tune.display.json_lines import JsonLinesReporter
 
         return JsonLinesReporter(console, sys.stdout, quiet)
-    if quiet or not sys.stdout.isatty() or console.is_dumb_terminal:
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    if quiet or not is_terminal or console.is_dumb_terminal:
         from otter_ray.tune.display.plain import PlainReporter
 
         return PlainReporter(console, quiet)

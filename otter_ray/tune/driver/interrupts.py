@@ -52,7 +52,8 @@ def handle_interrupts(controller: StopController) -> Iterator[None]:
     """Make the first Ctrl-C a request to stop, the second a KeyboardInterrupt.
 
     SIGTERM raises KeyboardInterrupt at once: its senders, `ray job stop` or a container's end, wait for some
-    seconds only. Outside the main thread nothing is handled.
+    seconds only. Outside the main thread nothing is handled, nor is a signal whose handler was not installed
+    by Python and could not be restored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -65,6 +66,7 @@ def handle_interrupts(controller: StopController) -> Iterator[None]:
     before = [
         (signum, signal.signal(signum, handler))
         for signum, handler in ((signal.SIGINT, request_stop), (signal.SIGTERM, signal.default_int_handler))
+        if signal.getsignal(signum) is not None
     ]
     try:
         yield

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from otter_ray.checkpoints import BEST_CHECKPOINT
 from otter_ray.config import load_config
 from otter_ray.errors import ExportError
+from otter_ray.host_program import importing_from_here, left_as_found
 from otter_ray.report.study_data import StudyData
 from otter_ray.study.layout import StudyFolder, require_file
 from otter_ray.study.schema import REJECTED, SCHEDULE
@@ -61,11 +62,13 @@ class StudyResult:
     is_interrupted: bool = False
 
     @cached_property
+    @left_as_found()
     def best(self) -> BestModel:
         """The winner.
 
         Raises:
-            ExportError: No trial has produced a model that passed the gate; the message says why.
+            ExportError: No trial has produced a model that passed the gate, and the message says why; or the
+                journal lacks the model's trial.
         """
         data = self._data
         if data.model is None:
@@ -74,7 +77,12 @@ class StudyResult:
                 f"{self.folder}: no trial produced a model that passed the gate. " + "; ".join(reasons)
             )
         onnx, facts = data.model
-        values = next(row.values for row in data.rows if row.number == facts["trial"])
+        values = next((row.values for row in data.rows if row.number == facts["trial"]), None)
+        if values is None:
+            raise ExportError(
+                f"{onnx.with_suffix('.json')}: is about trial {facts['trial']}, which the study's journal "
+                "lacks. Restore the two from the same copy of the study, or --resume it."
+            )
         return BestModel(
             trial=facts["trial"],
             params={key: value for key, value in values.items() if key != SCHEDULE},
@@ -101,8 +109,10 @@ class StudyResult:
 
         checkpoint = self.best.checkpoint
         config = config_of(read_run_checkpoint(checkpoint), checkpoint, self.code)
-        return load_model_from_config(config, checkpoint).lightning_module
+        with importing_from_here():
+            return load_model_from_config(config, checkpoint).lightning_module
 
     @cached_property
+    @left_as_found()
     def _data(self) -> StudyData:
         return StudyData.open(self.folder)

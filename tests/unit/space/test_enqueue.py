@@ -97,8 +97,11 @@ def test_a_programs_trials_come_after_the_spaces(space, tmp_path):
     assert load_space(str(tmp_path / "again.yaml")).study.enqueue == found.options.enqueue
     with pytest.raises(ConfigError, match=r"^enqueue: study.enqueue.1.lr: 3 is not searched"):
         Study("demo", space("{lr: 0.001}"), enqueue=[{"lr": 3}]).request()
-    for wrong in ({"lr": 0.001}, [{"lr": object()}]):
-        with pytest.raises(ConfigError, match="Give a mapping from searched keys to values"):
-            Study("demo", space(), enqueue=wrong).request()
+    with pytest.raises(ConfigError, match="Give a mapping from searched keys to values"):
+        Study("demo", space(), enqueue=[{"lr": object()}]).request()
+    with pytest.raises(StudyError, match=r"enqueue: .* is not a list of mappings. Give \[{"):
+        Study("demo", space(), enqueue={"lr": 0.001}).request()
+    again = Study("demo", space("{lr: 0.001}"), enqueue=[{}, {"lr": 0.002}]).request().problem
+    assert again.enqueued == ({LR: 0.001}, {LR: 0.002})  # {}: the best of another study was its base config
     with pytest.raises(StudyError, match="enqueue: a study that is resumed has begun already"):
         Study("demo", space(), enqueue=[{"lr": 0.001}], resume=True).request()

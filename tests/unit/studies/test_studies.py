@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from datetime import datetime
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from otter_ray.studies.__main__ import studies
 from otter_ray.study.layout import StudyFolder
 from otter_ray.study.opening import study_lock
+from otter_ray.study.schema import FINALISTS, WINNER
 from tests.support import made_study
 from tests.support.damage import as_nobody
 
@@ -123,6 +125,55 @@ def test_links_in_a_circle_end_and_a_link_to_another_disk_is_followed(runs, tmp_
     (runs / "demo/left").symlink_to(tmp_path / "elsewhere")
     (runs / "demo/again").symlink_to(runs)
     assert [entry["name"] for entry in as_json()] == ["done", "left"]
+
+
+def test_a_link_takes_no_study_from_its_own_folder(runs):
+    (runs / "current").symlink_to(runs / "demo/left")
+    assert [(entry["config"], entry["name"]) for entry in as_json()] == [("demo", "done"), ("demo", "left")]
+
+
+def test_a_folder_called_trials_hides_no_study(runs, tmp_path):
+    (runs / "trials").mkdir()
+    shutil.move(runs / "demo/left", runs / "trials/20260102-030405")
+    (tmp_path / "trials/notes").mkdir(parents=True)
+    found = [(entry["config"], entry["name"], entry["state"]) for entry in as_json(tmp_path)]
+    assert found == [("demo", "done", "finished"), ("trials", "20260102-030405", "interrupted")]
+    (tmp_path / "trials/0000").mkdir()
+    lost, *others = as_json(tmp_path)
+    assert (lost["folder"], lost["state"]) == (str(tmp_path), "unreadable")
+    assert [entry["state"] for entry in others] == ["finished", "interrupted"]
+
+
+def test_a_journal_of_something_else_ends_no_listing(runs):
+    for name, key, value in (
+        ("half", FINALISTS, {"top": 2}), ("listed", FINALISTS, [1]), ("won", WINNER, [1]),
+        ("runs", FINALISTS, {"top": 2, "seeds": 2}),
+    ):  # fmt: skip
+        data = made_study.make(runs / "other" / name, made_study.drawn(2))
+        data.study.set_user_attr(key, value)
+        made_study.export(data, 0)
+    made_study.make(runs / "other/runs/finals", made_study.drawn(2))
+    code, output, errors = listed()
+    assert code == 0
+    assert "Traceback" not in output + errors
+    named = {
+        line.partition(":")[0].rpartition("/")[2]: line for line in output.splitlines() if ": un" in line
+    }
+    assert {*named} == {"half", "listed", "won", "runs"}
+    assert "cannot be read as a study's journal: KeyError: 'seeds'" in named["half"]
+    states = [entry["state"] for entry in as_json()]
+    assert states == ["finished", "interrupted", *["unreadable"] * 4]
+
+
+def test_no_secret_of_a_file_is_printed(runs):
+    token = "ghp_" + "0aB1" * 9
+    space = runs / "demo/left/space.yaml"
+    space.write_text(re.sub(r"num_trials: \d+", f"num_trials: {token}", space.read_text()))
+    for option in ((), ("--json",)):
+        code, output, errors = listed(*option)
+        assert code == 0
+        assert token not in output + errors
+        assert "***" in output
 
 
 def test_one_study_no_study_and_no_folder(runs, tmp_path):

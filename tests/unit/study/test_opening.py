@@ -1,7 +1,9 @@
 import dataclasses
+import fcntl
 import io
 import os
 import re
+import threading
 from datetime import datetime
 from unittest.mock import Mock
 
@@ -15,10 +17,11 @@ from otter_ray.errors import StudyError
 from otter_ray.report.tables import trials_table
 from otter_ray.space import StudyOptions
 from otter_ray.study import opening
-from otter_ray.study.layout import StudyFolder
+from otter_ray.study.layout import LOCK, StudyFolder
 from otter_ray.study.opening import (
     base_config_of,
     create_folder,
+    is_locked,
     open_folder,
     open_or_create_in_storage,
     open_study,
@@ -218,3 +221,16 @@ def test_a_login_in_a_studys_own_file_is_refused(tmp_path):
     with pytest.raises(StudyError, match="holds a secret") as caught:
         storage_of(folder)
     assert "KEY:" not in str(caught.value)
+
+
+def test_a_look_at_the_lock_keeps_no_study_from_starting(tmp_path):
+    folder = create_folder(tmp_path, "demo", "first")
+    with study_lock(folder):
+        pass
+    look = os.open(folder.path / LOCK, os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    timer = threading.Timer(0.1, os.close, [look])
+    timer.start()
+    with study_lock(folder):
+        assert is_locked(folder)
+    timer.join()

@@ -1,8 +1,12 @@
 """A study from Python: what it asks for, and what it gives back, without a Ray."""
 
+import os
 import subprocess
 import sys
+import tempfile
+from datetime import timedelta
 
+import optuna
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +19,7 @@ from otter_ray.study.diff import check_or_record
 from otter_ray.study.opening import create_folder
 from otter_ray.train.checkpoint.checkpoint_io import read_checkpoint
 from otter_ray.tune.selection.study_result import StudyResult
+from tests.support import made_study
 from tests.support.trained_study import add_trial, trained_study
 
 
@@ -32,6 +37,9 @@ def test_a_request_is_made_of_names_paths_or_objects(tmp_path):
     assert objects.config.get("optimizer.options.lr") == 1e-5
     assert objects.options.num_trials == 3
     assert Study(load_config("demo")).request().problem.space == load_space("demo")
+    hours = Study("demo", set=None, enqueue=None, time_budget=timedelta(hours=2)).request()
+    assert hours.criteria.seconds == 7200
+    assert hours.problem.config == load_config("demo")
 
 
 def test_the_folder_of_a_study_is_enough_to_resume_it(tmp_path):
@@ -59,6 +67,19 @@ def test_the_folder_of_a_study_is_enough_to_resume_it(tmp_path):
         ({"set": {"optimizer.options": 3}}, "--set: optimizer.options: 3 is not a mapping"),
         ({"set": {"trainer.max_epochs": object()}}, "--set: trainer.max_epochs: cannot be set"),
         ({"set": {"study.num_trials": 3}}, r"--set: study.num_trials: `study` belongs to the search space"),
+        ({"set": [1]}, r"set: \[1\] is neither a mapping nor a list of KEY=VALUE"),
+        ({"set": "a.b=1"}, "set: 'a.b=1' is neither a mapping nor a list"),
+        ({"enqueue": ({"lr": lr} for lr in (0.001,))}, "enqueue: <generator .* is not a list of mappings"),
+        ({"time_budget": True}, "--time-budget: True is not a duration"),
+        ({"time_budget": 10**400}, "--time-budget: 1000.* is not a duration"),
+        ({"time_budget": timedelta(0)}, "--time-budget: .* is not a duration"),
+        ({"export": None}, "--export: None is not a selection"),
+        ({"name": 3}, "--name: 3 cannot be the name"),
+        ({"config": 3}, "config: 3 is not a text or a path"),
+        ({"space": 3}, "--space: 3 is not a text or a path"),
+        ({"runs": None}, "--runs: None is not a text or a path"),
+        ({"storage": b"x"}, "--storage: b'x' is not a text or a path"),
+        ({"address": 3}, "--address: 3 is not a text or a path"),
         ({"config": Config.from_dict(load_config("demo").to_dict())}, "the config's name is ''"),
     ],
 )  # fmt: skip
@@ -78,6 +99,12 @@ def test_asking_waits_for_no_import():
     assert done.stdout.strip() == "[]"
 
 
+def as_it_is():
+    """What a program and a study share."""
+    streams = sys.stdout, sys.stderr, sys.stdout.errors, sys.stderr.errors
+    return {**os.environ}, [*sys.path], streams, tempfile.tempdir, optuna.logging.get_verbosity()
+
+
 def test_a_study_that_is_done_gives_its_result(tiny_config, tiny_run, tmp_path, capsys, monkeypatch):
     """Nothing is left to train: no Ray starts, but all else is what a command does."""
     context = trained_study(tmp_path / "runs", tiny_config, tiny_run.best)
@@ -85,7 +112,12 @@ def test_a_study_that_is_done_gives_its_result(tiny_config, tiny_run, tmp_path, 
     folder = context.folder.path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OTTER_RAY_FORK_SERVER", "0")  # this process has imported torch already
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("HOME", raising=False)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    before = as_it_is()
     result = Study(tiny_config, trials=2, name="first", resume=True).run()
+    assert as_it_is() == before
     assert (result.folder, result.is_interrupted) == (folder, False)
     best = result.best
     assert (best.trial, best.params) == (1, {"optimizer.options.lr": 0.001})
@@ -99,6 +131,14 @@ def test_a_study_that_is_done_gives_its_result(tiny_config, tiny_run, tmp_path, 
     kept = read_checkpoint(best.checkpoint)["state_dict"]
     assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
     assert f"onnx: {best.onnx}" in capsys.readouterr().out
+    assert as_it_is() == before
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+def test_a_model_of_a_trial_that_the_journal_lacks_is_named(tmp_path):
+    made_study.export(made_study.make(tmp_path / "demo/first", made_study.drawn(3)), 7)
+    with pytest.raises(ExportError, match="is about trial 7, which the study's journal"):
+        _ = StudyResult(tmp_path / "demo/first", "docclassifier").best
 
 
 def test_a_study_without_a_model_says_why(tiny_config, tiny_run, tmp_path):

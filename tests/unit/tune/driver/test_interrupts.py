@@ -32,6 +32,18 @@ def test_the_second_interrupt_ends_at_once(study):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_handler_that_python_cannot_restore_stays(study, monkeypatch):
+    getsignal = signal.getsignal
+    before = getsignal(signal.SIGTERM)
+    monkeypatch.setattr(
+        signal, "getsignal", lambda signum: None if signum == signal.SIGTERM else getsignal(signum)
+    )
+    with handle_interrupts(StopController(study)):
+        assert getsignal(signal.SIGTERM) is before
+        assert getsignal(signal.SIGINT) is not signal.default_int_handler
+    assert getsignal(signal.SIGTERM) is before
+
+
 def test_sigterm_ends_at_once(study):
     """`ray job stop` and a container's end wait for some seconds only."""
     controller = StopController(study)

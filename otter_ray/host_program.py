@@ -1,0 +1,52 @@
+"""A program that embeds otter_ray finds itself after a study as it was before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from otter_ray.user_folders import RAY_TMPDIR, TMPDIR
+
+
+def restore_environment(before: Mapping[str, str | None]) -> None:
+    """Give variables of the environment these values; None removes one."""
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@contextmanager
+def left_as_found() -> Iterator[None]:
+    """Restore at the block's end the home, the temporary folder, and what Optuna logs."""
+    variables = {name: os.environ.get(name) for name in (TMPDIR, RAY_TMPDIR, "HOME")}
+    folder = tempfile.tempdir
+    optuna = sys.modules.get("optuna")
+    verbosity = optuna.logging.get_verbosity() if optuna else logging.INFO  # Optuna's own default
+    try:
+        yield
+    finally:
+        restore_environment(variables)
+        tempfile.tempdir = folder
+        if optuna := sys.modules.get("optuna"):
+            optuna.logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def importing_from_here() -> Iterator[None]:
+    """Let the block import from the current folder, as `python -m` does, after the program's own folders."""
+    here = os.getcwd()
+    is_new = here not in sys.path
+    if is_new:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if is_new:
+            with suppress(ValueError):
+                sys.path.remove(here)
