@@ -5,24 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from otter_ray.config.config import PROJECT_CLASSES, Config
 from otter_ray.config.schema import Common, Component, Dataloader, Loss
-from otter_ray.config.types import Count, Index, Name, Names, Options, Section
+from otter_ray.config.types import Count, Index, Name, Names, Options, Rule, Section
 
 LIGHTNING = "lightning"
-# What jsonargparse may import where a class or a function is wanted, with or without `class_path`.
-IMPORT_PATH = re.compile(r"([A-Za-z_]\w*)(\.[A-Za-z_]\w*)+")
+# How a class or a function is named; nothing else is imported.
+IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+# A text's words, some of which may be import paths: `Config.code` counts more than can be imported.
+WORD = re.compile(r"[\w.-]+")
+
+
+def _import_path(value: str) -> str:
+    if not IMPORT_PATH.fullmatch(value):
+        raise ValueError
+    return value
+
+
+ImportPath = Annotated[str, AfterValidator(_import_path), Rule("an import path. Write package.module.Class")]
 
 
 class ClassPath(Section):
     """A class by its import path, with the arguments to build it."""
 
-    class_path: Name
+    class_path: ImportPath
     init_args: Options = Field(default_factory=dict)
+    # Arguments that only `**kwargs` takes, unchecked, as in LightningCLI.
+    dict_kwargs: Options | None = None
 
     @property
     def name(self) -> str:
@@ -104,12 +117,12 @@ class LightningConfig(Config):
     def code(self) -> str:
         """The packages whose code may run: the first words of all import paths, wherever they stand.
 
-        jsonargparse reads a text as YAML where it wants a class. One in which a path may be hidden counts as
-        a package of its own.
+        A text in which a path may be hidden, of YAML or a type's, counts as a package of its own.
         """
         texts = [*_texts(self.to_dict())]
-        paths = {match[1] for text in texts for match in IMPORT_PATH.finditer(text)}
-        hiding = {sha256(text.encode()).hexdigest()[:16] for text in texts if {*text} & {*"{\\"}}
+        words = (word for text in texts for word in WORD.findall(text) if "." in word)
+        paths = {first for word in words if (first := word.split(".")[0]).isidentifier()}
+        hiding = {sha256(text.encode()).hexdigest()[:16] for text in texts if {*text} & {*"{\\[|"}}
         return ",".join(sorted({self.project} | paths | hiding))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from otter_ray.errors import ExportError
+from otter_ray.errors import ExportError, OtterError, in_one_line
 from otter_ray.export.onnx_file import onnx_section, opset_of
 from otter_ray.export.reference import (
     ReferenceModel,
@@ -28,7 +29,7 @@ from otter_ray.export.reference import (
 from otter_ray.export.result import GateResult, HoldoutScore
 from otter_ray.export.rounding import rounding_range
 from otter_ray.train.model.example_inputs import example_inputs
-from otter_ray.train.model.module_mixin import Labels
+from otter_ray.train.model.module_mixin import BaseMixin, Labels, Run
 from otter_ray.train.model.score_range import Outputs
 
 BATCHES = (1, 2, 7)
@@ -36,8 +37,8 @@ BATCHES = (1, 2, 7)
 # units of the image's largest value if that is above 1: float32 has seven digits, not seven decimals.
 OUTPUT_TOLERANCE = 1e-4
 # Largest difference of the metric that is not looked into. A metric that counts pairs beyond a threshold may
-# differ by more if there are few pairs: then `rounding_range` says what rounding can do. Of a metric above 1
-# it is a share.
+# differ by more if there are few pairs: then `rounding_range` says what rounding can do. If the model asks
+# for it (`BaseMixin.HAS_ANY_SCALE`), it is a share of a metric above 1.
 METRIC_TOLERANCE = 1e-3
 # The same, compared with what training logged in a lower precision than the file's float32.
 LOW_PRECISION_TOLERANCE = 2e-2
@@ -95,8 +96,8 @@ def pass_gate(
             "see docs/troubleshooting.md"
         )
     model = reference.model
-    pytorch_metrics, _ = model.measure(partial(torch_outputs, reference.wrapped), theirs, labels)
-    metrics, unmeasured = model.measure(partial(_onnx_tensors, session, reference), ours, labels)
+    pytorch_metrics, _ = _measure(model, partial(torch_outputs, reference.wrapped), theirs, labels)
+    metrics, unmeasured = _measure(model, partial(_onnx_tensors, session, reference), ours, labels)
     if reference.metric not in metrics:
         raise ExportError(f"the model scores {', '.join(metrics)}, not {reference.metric}")
     interval = reference.model.score_interval(ours, labels, reference.metric)
@@ -117,6 +118,20 @@ def pass_gate(
         gate = replace(gate, rounding=_explained(gate, reference, valid, (ours, theirs, labels)))
     gate = gate if test is None else replace(gate, test=_run_test(session, reference, test))
     return gate, (ours, labels)
+
+
+def _measure(model: BaseMixin, run: Run, outputs: Outputs, labels: Labels) -> tuple[dict[str, float], str]:
+    """Return what `BaseMixin.measure` returns.
+
+    Raises:
+        ExportError: It failed.
+    """
+    try:
+        return model.measure(run, outputs, labels)
+    except OtterError:
+        raise
+    except Exception as exc:  # a project's own code raises anything
+        raise ExportError(f"measuring the model failed: {in_one_line(exc)}") from exc
 
 
 def _run_test(
@@ -186,11 +201,16 @@ def _differing(gate: GateResult, reference: ReferenceModel) -> dict[str, tuple[f
         "the PyTorch model's": (gate.pytorch_metrics[gate.metric], METRIC_TOLERANCE),
         "the checkpoint's": (gate.recorded, METRIC_TOLERANCE if full else LOW_PRECISION_TOLERANCE),
     }
+    if reference.model.HAS_ANY_SCALE:
+        references = {
+            whose: (value, tolerance * max(1.0, abs(value)) if math.isfinite(value) else tolerance)
+            for whose, (value, tolerance) in references.items()
+        }
     measured = gate.metrics[gate.metric]
     return {
         whose: (value, tolerance)
         for whose, (value, tolerance) in references.items()
-        if not abs(measured - value) <= tolerance * max(1, abs(value))  # NaN differs
+        if not (math.isfinite(value) and abs(measured - value) <= tolerance)  # NaN differs
     }
 
 
@@ -207,7 +227,7 @@ def _explained(
     """
     metric, found = gate.metric, rounding_range(reference, valid, *predictions)
     for whose, (value, tolerance) in _differing(gate, reference).items():
-        if found is None or not found.holds(value, tolerance):
+        if found is None or not math.isfinite(value) or not found.holds(value, tolerance):
             explained = found and f", and rounding explains {found.low:.6f} to {found.high:.6f}"
             raise ExportError(
                 f"{metric} measured on the ONNX file is {gate.metrics[metric]:.6f}, "

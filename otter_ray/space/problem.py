@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from otter_ray.config.config import Config
+from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.config.types import ScalarValue
 from otter_ray.errors import ConfigError, did_you_mean
 from otter_ray.formatting import short_repr
@@ -70,7 +71,7 @@ class SearchProblem:
     def code(self) -> str:
         """The packages whose code runs in some trial (`Config.code`)."""
         own = self.config.code
-        if own == self.config.project:
+        if not isinstance(self.config, LightningConfig):  # of which no other key names code
             return own
         every = [own, *(branch.config.code for branch in self.branches)]
         return ",".join(sorted({name for code in every for name in code.split(",")}))

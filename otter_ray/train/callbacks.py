@@ -112,6 +112,8 @@ class Reporter(Checkpoint):
         self.best: float | None = None
         self.reports: list[EpochReport] = []
         self.validated = False
+        self.of_validation: dict[str, float] = {}
+        self.logged_before: dict[str, torch.Tensor] = {}
         self.started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,9 +151,19 @@ class Reporter(Checkpoint):
             self.save_soon = None
             self._save(trainer)
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note what has been logged without this validation."""
+        self.logged_before, self.of_validation = dict(trainer.callback_metrics), {}
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note that the metrics are now those of this epoch."""
+        """Keep what the validation has logged: the training may log a metric of the same name."""
         self.validated = not trainer.sanity_checking
+        if self.validated:
+            self.of_validation = {
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if value is not self.logged_before.get(name)
+            }
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save, which all ranks must do together, and report."""
@@ -177,7 +189,8 @@ class Reporter(Checkpoint):
     def _metrics(self, trainer: L.Trainer) -> dict[str, float]:
         """Return what was logged, perhaps in an earlier epoch: Lightning forgets that when a run resumes."""
         before = self.reports[-1].metrics if self.reports else {}
-        return {**before, **{name: float(value) for name, value in trainer.callback_metrics.items()}}
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        return {**before, **logged, **self.of_validation}
 
     def _value(self, metrics: dict[str, float]) -> float:
         if self.metric not in metrics:

@@ -188,7 +188,7 @@ def resume_command(request: StudyRequest, folder: StudyFolder) -> str:
         words += ["--address", str(request.address)]
     if request.exports != THE_BEST:
         words += ["--export", str(request.exports)]
-    if not is_known_project(config.code, folder.config_name):
+    if not is_known_project(request.problem.code, folder.config_name):
         words += ["--set", f"project={config.project}"]
     return shlex.join(words)
 

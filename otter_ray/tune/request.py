@@ -218,7 +218,8 @@ def load_study(folder: StudyFolder, space: str | Space | None, sets: Overrides) 
         require_file(file)
     own = space or str(folder.space_file)
     problem = load_problem(str(folder.config_file), own, sets, folder.config_name)
-    code = problem.config.code
+    # Choices of the folder's space may name code as well.
+    code = problem.config.code if space else problem.code
     if not (is_known_project(code, folder.config_name) or "project" in _keys(sets)):
         raise StudyError(
             f"{folder.config_file}: project: {code!r} does not come with otter_ray, and configs/"
@@ -232,10 +233,17 @@ def is_known_project(code: str, config: str) -> bool:
     """Return whether a project comes with otter_ray, or is that of the config of this name.
 
     Args:
-        code: That something else than the user's own config names (`Config.code`).
-        config: Name of the user's own config.
+        code: That something else than the user's own config and search space names (`SearchProblem.code`).
+        config: Name of the user's own config and search space.
     """
-    return is_trusted(code, project_here(config))
+    here = project_here(config)
+    if here is None or is_trusted(code, here):
+        return is_trusted(code, here)
+    try:
+        here = load_problem(f"./configs/{config}.yaml", f"./search_spaces/{config}.yaml", ()).code
+    except ConfigError:
+        return False
+    return is_trusted(code, here)
 
 
 def _keys(sets: Overrides) -> set[str]:

@@ -7,11 +7,12 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import make_dataclass
 from typing import Any, TypeVar
 
 from lightning.pytorch.callbacks import Callback
 
-from otter_ray.config.lightning_config import ClassPath
+from otter_ray.config.lightning_config import IMPORT_PATH, ClassPath
 from otter_ray.errors import did_you_mean, in_one_line
 from otter_ray.train.checks.trainer_checks import Flaw
 from otter_ray.train.registry import unknown_arguments
@@ -20,6 +21,8 @@ T = TypeVar("T")
 # Of jsonargparse's messages.
 ARGUMENT = re.compile(r'Parser key "([^"]+)":')
 CLASS = re.compile(r"<class '([^']+)'>")
+# Name of a mode of jsonargparse's, in which a text is no more than a text.
+AS_IT_IS = "otter_ray_text"
 
 
 def build_class(section: ClassPath, base: type[T], key: str) -> T:
@@ -30,8 +33,7 @@ def build_class(section: ClassPath, base: type[T], key: str) -> T:
         base: What its class must be a child of.
         key: The section's key.
     """
-    parser = _parser()
-    parser.add_subclass_arguments(base, key, fail_untyped=False, required=True)
+    parser = _parser(key, base)
     built = parser.instantiate_classes(parser.parse_object({key: section.model_dump()}))[key]
     assert isinstance(built, base)
     return built
@@ -39,8 +41,7 @@ def build_class(section: ClassPath, base: type[T], key: str) -> T:
 
 def build_callbacks(listed: list[Any]) -> list[Callback]:
     """Build the callbacks that `trainer.callbacks` lists."""
-    parser = _parser()
-    parser.add_argument("--callbacks", type=list[Callback])
+    parser = _parser("callbacks", list[Callback])
     callbacks: list[Callback] = parser.instantiate_classes(
         parser.parse_object({"callbacks": deepcopy(listed)})
     )["callbacks"]
@@ -66,20 +67,20 @@ def class_flaws(section: ClassPath, base: type[Any], key: str) -> list[Flaw]:
             (f"{key}.init_args.{name}", text)
             for name, text in unknown_arguments(cls, section.init_args).items()
         ),
+        *(
+            (f"{key}.dict_kwargs.{name}", text)
+            for name, text in unknown_arguments(cls, section.dict_kwargs or {}).items()
+        ),
         *_nested(section.init_args, f"{key}.init_args"),
     ]:
         return flaws
-    parser = _parser()
-    parser.add_subclass_arguments(base, key, fail_untyped=False, required=True)
-    return _refused(parser, {key: section.model_dump()}, key)
+    return _refused(_parser(key, base), {key: section.model_dump()}, key)
 
 
 def callback_flaws(listed: Any) -> list[Flaw]:
     """Return what is wrong with `trainer.callbacks`."""
-    parser = _parser()
-    parser.add_argument("--callbacks", type=list[Callback])
     flaws = [*_nested(listed, "trainer.callbacks")]
-    return flaws or _refused(parser, {"callbacks": listed}, "trainer.callbacks")
+    return flaws or _refused(_parser("callbacks", list[Callback]), {"callbacks": listed}, "trainer.callbacks")
 
 
 def find_class_path(path: str) -> Any:
@@ -88,9 +89,9 @@ def find_class_path(path: str) -> Any:
     Raises:
         LookupError: It cannot be imported; the message names near misses.
     """
-    module, _, name = path.rpartition(".")
-    if not module:
+    if not IMPORT_PATH.fullmatch(path):
         raise LookupError(f"{path!r} is no class path. Write package.module.Class.")
+    module, _, name = path.rpartition(".")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as exc:
@@ -151,8 +152,18 @@ def _refused(parser: Any, values: Mapping[str, Any], key: str) -> list[Flaw]:
     return []
 
 
-def _parser() -> Any:
-    # Not above: it takes a tenth of a second, and only this project needs it.
-    from jsonargparse import ArgumentParser
+def _parser(key: str, wanted: Any) -> Any:
+    """Return a parser of one argument. It reads no file, and no text as YAML: either could name any class.
 
-    return ArgumentParser(exit_on_error=False)
+    Args:
+        key: The argument.
+        wanted: Its type.
+    """
+    # Not above: it takes a tenth of a second, and only this project needs it.
+    from jsonargparse import ArgumentParser, set_loader
+
+    set_loader(AS_IT_IS, lambda text: text)
+    parser = ArgumentParser(exit_on_error=False, parser_mode=AS_IT_IS)
+    # Not `add_subclass_arguments`, which takes a path to a file in place of any nested class.
+    parser.add_class_arguments(make_dataclass("Wanted", [(key, wanted)]), fail_untyped=False)
+    return parser

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import lightning as L
@@ -46,7 +47,40 @@ def new_data_module(config: LightningConfig) -> L.LightningDataModule | None:
     if config.data is None:
         return None
     seed(config)
-    return build_class(config.data, L.LightningDataModule, "data")
+    data = build_class(config.data, L.LightningDataModule, "data")
+    seed_setup(config, data)
+    return data
+
+
+def new_module(config: LightningConfig) -> L.LightningModule:
+    """Build the config's module."""
+    seed(config)
+    module = build_class(config.model, L.LightningModule, "model")
+    if config.data is None:
+        seed_setup(config, module)
+    return module
+
+
+def seed_setup(config: LightningConfig, source: L.LightningDataModule | L.LightningModule) -> None:
+    """Let an object seed before it sets itself up, whoever asks it to.
+
+    What `prepare_data` drew does not matter then: it may download and draw in the first run alone.
+    """
+    setup = source.setup
+
+    @wraps(setup)
+    def seeded(*args: Any, **kwargs: Any) -> None:
+        seed(config)
+        setup(*args, **kwargs)
+
+    source.setup = seeded  # type: ignore[method-assign]
+
+
+def set_up(config: LightningConfig, source: L.LightningDataModule | L.LightningModule) -> None:
+    """Set data up for training, as `Trainer.fit` does."""
+    seed(config)
+    source.prepare_data()
+    source.setup("fit")
 
 
 def read_splits(config: LightningConfig) -> tuple[Split, Split]:
@@ -56,11 +90,10 @@ def read_splits(config: LightningConfig) -> tuple[Split, Split]:
         ConfigError: There is no such loader.
         DataError: The author's code failed.
     """
-    source = new_data_module(config) or build_class(config.model, L.LightningModule, "model")
+    data = new_data_module(config)
+    source = new_module(config) if data is None else data
     try:
-        source.prepare_data()
-        seed(config)
-        source.setup("fit")
+        set_up(config, source)
         train, valid = _first(source.train_dataloader()), _first(source.val_dataloader())
     except OSError as exc:
         raise DataError(f"{type(source).__name__} cannot read its data: {exc}") from exc

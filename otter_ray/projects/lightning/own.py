@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -22,18 +24,25 @@ from otter_ray.errors import (
     ExportError,
     OtterError,
     Problem,
+    TrainingError,
     did_you_mean,
     in_one_line,
 )
 from otter_ray.projects.lightning.adapter import Adapter
 from otter_ray.projects.lightning.classes import (
     build_callbacks,
-    build_class,
     callback_flaws,
     class_flaws,
     find_class_path,
 )
-from otter_ray.projects.lightning.data import Split, network_inputs, new_data_module, read_splits, seed
+from otter_ray.projects.lightning.data import (
+    Split,
+    network_inputs,
+    new_data_module,
+    new_module,
+    read_splits,
+    seed,
+)
 from otter_ray.train.checks.option_checks import trainer_section_problems
 from otter_ray.train.checks.trainer_checks import TRAINER_GIVEN, Flaw
 from otter_ray.train.checks.validation import Checker
@@ -50,14 +59,45 @@ HYPER_PARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 
 
 class PlainCheckpointIO(TorchCheckpointIO):
-    """Saves no hyperparameters that are objects: such a file could only be read by running code."""
+    """Saves no objects: a file with one could only be read by running code."""
+
+    is_checked = False
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save the rest; the config describes the objects."""
+        """Save the rest; the config describes the objects of the hyperparameters.
+
+        Raises:
+            TrainingError: There are others, of `on_save_checkpoint` or `state_dict`.
+        """
         for key in HYPER_PARAMETERS:
             if not _is_plain(checkpoint.get(key)):
                 del checkpoint[key]
         super().save_checkpoint(checkpoint, path, storage_options)
+        if not self.is_checked and Path(path).is_file():
+            try:
+                torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except UnpicklingError as exc:
+                Path(path).unlink()
+                raise TrainingError(
+                    f"a checkpoint of this module could not be read again: {_unreadable(checkpoint)} holds "
+                    "an object, which only running code could load. Save tensors, numbers, text, and lists "
+                    "and dicts of them in on_save_checkpoint and state_dict."
+                ) from exc
+            self.is_checked = True
+
+
+def _unreadable(checkpoint: Mapping[str, Any]) -> str:
+    """Return the keys of a checkpoint that hold objects."""
+    found = []
+    for key, value in checkpoint.items():
+        file = BytesIO()
+        torch.save(value, file)
+        file.seek(0)
+        try:
+            torch.load(file, map_location="cpu", weights_only=True)
+        except UnpicklingError:
+            found.append(key)
+    return ", ".join(map(repr, found))
 
 
 def _is_plain(value: Any) -> bool:
@@ -74,8 +114,7 @@ class OWN:
     @staticmethod
     def build_model(config: LightningConfig) -> Adapter:
         """Build the module, and seed again: what Lightning sets up next is the same in every process."""
-        seed(config)
-        module = build_class(config.model, L.LightningModule, "model")
+        module = new_module(config)
         module.configure_model()
         seed(config)
         return Adapter(config, module)
@@ -92,7 +131,16 @@ class OWN:
     ) -> tuple[dict[str, Any], list[Callback]]:
         """Return the Trainer's arguments, and the callbacks that they list."""
         rest = {key: value for key, value in options.items() if key not in REPLACED}
-        return {**rest, "plugins": [PlainCheckpointIO()]}, build_callbacks(options.get("callbacks", []))
+        callbacks = build_callbacks(options.get("callbacks", []))
+        own = folder / "checkpoints"
+        for callback in callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                # Separate from `best.ckpt` and `last.ckpt`, which the run itself keeps.
+                callback.dirpath = callback.dirpath or str(own / "callback")
+                if Path(callback.dirpath).resolve() == own.resolve():
+                    message = f"a dirpath is {own}, where the run keeps its own checkpoints. Name another."
+                    raise ConfigError([config.problem("trainer.callbacks", message)])
+        return {**rest, "plugins": [PlainCheckpointIO()]}, callbacks
 
     @staticmethod
     def build_datasets(config: LightningConfig) -> tuple[Split, Split]:
@@ -118,7 +166,7 @@ class OWN:
         """Return everything that is wrong with the config, short of running it."""
         flaws = [*_class_flaws(config)]
         found = [config.problem(key, message) for key, message in flaws or _validation_flaws(config)]
-        given = [key for key in TRAINER_GIVEN if key not in REPLACED]
+        given = ["plugins", *(key for key in TRAINER_GIVEN if key not in REPLACED)]
         found += [*trainer_section_problems(config, checker.gpus, given), *checker.precision(config)]
         return found or checker.trainer(config)
 

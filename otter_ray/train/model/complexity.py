@@ -25,7 +25,8 @@ def write_model_stats(config: Config, model: nn.Module, folder: Path) -> None:
 
 def model_stats(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, int]:
     """Count FLOPs and MACs of one forward pass (matrix products and convolutions), and parameters."""
-    training, trained = model.training, [each for each in model.parameters() if each.requires_grad]
+    trained = [each for each in model.parameters() if each.requires_grad]
+    training = [(module, module.training) for module in model.modules()]
     try:
         # If a module is given a view of a parameter, as in PiT, the counter's hooks fail in no_grad alone.
         for parameter in trained:
@@ -35,7 +36,9 @@ def model_stats(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, int]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-        model.train(training)
+        model.train(training[0][1])
+        for module, mode in training:  # a part that is frozen may be in another mode than the whole
+            module.training = mode
     flops = counter.get_total_flops()
     return {"flops": flops, "macs": flops // 2, "parameters": _parameters(model)}
 

@@ -53,6 +53,7 @@ class BaseMixin(_Base):
         FRESH: Reinitialized prefixes: weights whose names start with one of them may keep their new values
             under `common.is_restore`, if the checkpoint has none or has them in another shape. Such are the
             weights of a loss, on other data.
+        HAS_ANY_SCALE: Whether metrics may be far above 1: then the gate's tolerance is a share of them.
         INTENDED_USE: What the exported model is for, its inputs and its outputs: Markdown for its card.
 
     Attributes:
@@ -64,6 +65,7 @@ class BaseMixin(_Base):
     SCORES: tuple[str, ...] = ()
     STEADIER: Mapping[str, str] = MappingProxyType({})
     FRESH: tuple[str, ...] = ()
+    HAS_ANY_SCALE: bool = False
     INTENDED_USE: str = ""
     config: Config
     previews: bool = False

@@ -25,6 +25,13 @@ def test_figures_that_can_be_counted_by_hand():
     assert model.training
 
 
+def test_a_part_in_another_mode_keeps_it():
+    model = Hand().train()
+    model.conv.eval()
+    model_stats(model, [torch.rand(1, 3, 8, 8)])
+    assert [model.training, model.conv.training, model.line.training] == [True, False, True]
+
+
 def test_a_model_that_gives_a_module_a_view_of_a_parameter():
     class Tokens(Hand):
         def __init__(self):

@@ -1,0 +1,151 @@
+"""Modules with habits that Lightning allows, and that a run, the gate or a study could stumble over."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, random_split
+
+from tests.support.plain_digits import Blobs, LitBlobs
+
+
+class Answer(NamedTuple):
+    logits: torch.Tensor
+    best: torch.Tensor
+
+
+class ModelAnswer(dict):
+    """As the outputs of transformers: a mapping whose items are attributes too."""
+
+    def __init__(self, logits=None, best=None):
+        super().__init__(logits=logits, best=best)
+        self.logits, self.best = logits, best
+
+
+class Tuples(LitBlobs):
+    kind = Answer
+
+    def forward(self, x):
+        logits = self.net(x)
+        return self.kind(logits=logits, best=logits.argmax(1))
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self(batch[0]).logits, batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", (self(batch[0]).best == batch[1]).float().mean())
+
+
+class Mappings(Tuples):
+    kind = ModelAnswer
+
+
+class AsksInVain(LitBlobs):
+    """Calls itself, and measures something else."""
+
+    def validation_step(self, batch, batch_idx):
+        self(batch[0])
+        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+class AlwaysFirst(LitBlobs):
+    """Says the first class, whatever it sees."""
+
+    def forward(self, x):
+        return 0 * self.net(x) + torch.tensor([1.0, 0.0, 0.0])
+
+
+class LogsTwice(LitBlobs):
+    """The training logs another value of the metric's name."""
+
+    def training_step(self, batch, batch_idx):
+        self.log("val_acc", 7.0, on_step=False, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+
+class PartlyFrozen(LitBlobs):
+    def __init__(self, lr: float = 0.003):
+        super().__init__(lr=lr)
+        self.frozen = nn.Sequential(nn.BatchNorm2d(1)).eval()
+
+    def forward(self, x):
+        return self.net(self.frozen(x))
+
+
+class SavesAnObject(LitBlobs):
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["vocabulary"] = TensorDataset(torch.zeros(1))
+
+
+class TakesLabels(LitBlobs):
+    def forward(self, x, y=None):
+        return self.net(x)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", (self(x=batch[0], y=batch[1]).argmax(1) == batch[1]).float().mean())
+
+
+class LogsPictures(LitBlobs):
+    def validation_step(self, batch, batch_idx):
+        self.logger.experiment.add_text("text", "some text")
+        super().validation_step(batch, batch_idx)
+
+
+class AnyOptions(LitBlobs):
+    def __init__(self, lr: float = 0.003, **kwargs):
+        super().__init__(lr=lr, width=kwargs["size"])
+
+
+class HasLoaders(LitBlobs):
+    """A module with its own data, which is there in a training alone."""
+
+    def setup(self, stage=None):
+        if stage == "fit":
+            self.data = Blobs(count=48)
+            self.data.setup("fit")
+
+    def teardown(self, stage=None):
+        if stage == "fit":
+            del self.data
+
+    def train_dataloader(self):
+        return self.data.train_dataloader()
+
+    def val_dataloader(self):
+        return self.data.val_dataloader()
+
+
+class SplitsAtOnce(LitBlobs):
+    """Splits at random where it is made."""
+
+    def __init__(self):
+        super().__init__()
+        images, labels = torch.rand(48, 1, 8, 8), torch.arange(48) % 3
+        self.sets = random_split(TensorDataset(images, labels), [0.75, 0.25])
+
+    def train_dataloader(self):
+        return DataLoader(self.sets[0], 8)
+
+    def val_dataloader(self):
+        return DataLoader(self.sets[1], 8)
+
+
+class TidyBlobs(Blobs):
+    """Frees its sets; and knows how many it has, which is none at first."""
+
+    def __len__(self):
+        return len(getattr(self, "train_set", ()))
+
+    def teardown(self, stage=None):
+        del self.train_set, self.valid_set
+
+
+class DrawingBlobs(Blobs):
+    """Draws random numbers where it gets its data ready, the first time."""
+
+    is_ready = False
+
+    def prepare_data(self):
+        if not DrawingBlobs.is_ready:
+            DrawingBlobs.is_ready = True
+            torch.rand(3)
