@@ -38,5 +38,5 @@ def test_whatever_a_measurement_raises_is_told():
     def measure(*args):
         raise LookupError("no such batch")
 
-    with pytest.raises(ExportError, match="measuring the model failed: no such batch"):
+    with pytest.raises(ExportError, match="measuring the model failed: LookupError: no such batch"):
         gate._measure(SimpleNamespace(measure=measure), None, None, None)
