@@ -141,11 +141,10 @@ class TidyBlobs(Blobs):
 
 
 class DrawingBlobs(Blobs):
-    """Draws random numbers where it gets its data ready, the first time."""
+    """Draws random numbers where it gets its data ready: more of them each time."""
 
-    is_ready = False
+    times = 0
 
     def prepare_data(self):
-        if not DrawingBlobs.is_ready:
-            DrawingBlobs.is_ready = True
-            torch.rand(3)
+        DrawingBlobs.times += 1
+        torch.rand(DrawingBlobs.times)

@@ -190,9 +190,16 @@ def test_ordinary_habits_from_the_training_to_the_file(model, data, tmp_path):
     assert gate.metrics["val_acc"] == pytest.approx(reports[-1].metrics["val_acc"], abs=1e-6)
 
 
+def test_a_split_where_the_module_is_made_is_the_same_everywhere():
+    lit = config("SplitsAtOnce", None)
+    trained_on = OWN.build_model(lit).lightning_module.sets[1].indices
+    torch.rand(5)
+    assert OWN.build_valid(lit).loader.dataset.indices == trained_on
+
+
 def test_data_that_is_prepared_with_random_numbers_is_split_the_same(tmp_path):
     lit, reports = config(data="DrawingBlobs"), []
-    best = trained(lit, tmp_path, reports)  # which prepares it, unlike what follows
+    best = trained(lit, tmp_path, reports)
     model = OWN.build_model(lit)
     model.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
     assert model.validated(model.outputs)[0]["val_loss"] == pytest.approx(reports[-1].metrics["val_loss"])
