@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -73,17 +72,27 @@ class PlainCheckpointIO(TorchCheckpointIO):
             if not _is_plain(checkpoint.get(key)):
                 del checkpoint[key]
         super().save_checkpoint(checkpoint, path, storage_options)
-        if not self.is_checked and Path(path).is_file():
-            try:
-                torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except UnpicklingError as exc:
-                Path(path).unlink()
-                raise TrainingError(
-                    f"a checkpoint of this module could not be read again: {_unreadable(checkpoint)} holds "
-                    "an object, which only running code could load. Save tensors, numbers, text, and lists "
-                    "and dicts of them in on_save_checkpoint and state_dict."
-                ) from exc
-            self.is_checked = True
+        if self.is_checked or not Path(path).is_file():
+            return
+        if not _is_readable(path):
+            Path(path).unlink()
+            raise TrainingError(
+                f"a checkpoint of this module could not be read again: {_unreadable(checkpoint)} holds "
+                "an object, which only running code could load. Save tensors, numbers, text, and lists "
+                "and dicts of them in on_save_checkpoint and state_dict."
+            )
+        self.is_checked = True
+
+
+def _is_readable(file: str | Path | BytesIO) -> bool:
+    """Tell whether what torch has written can be read without running code."""
+    try:
+        torch.load(file, map_location="cpu", weights_only=True, mmap=not isinstance(file, BytesIO))
+    except OSError:
+        raise
+    except Exception:  # the unpickler's own errors, and whatever torch makes of them
+        return False
+    return True
 
 
 def _unreadable(checkpoint: Mapping[str, Any]) -> str:
@@ -93,9 +102,7 @@ def _unreadable(checkpoint: Mapping[str, Any]) -> str:
         file = BytesIO()
         torch.save(value, file)
         file.seek(0)
-        try:
-            torch.load(file, map_location="cpu", weights_only=True)
-        except UnpicklingError:
+        if not _is_readable(file):
             found.append(key)
     return ", ".join(map(repr, found))
 
