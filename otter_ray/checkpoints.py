@@ -10,14 +10,24 @@ LAST_CHECKPOINT = "last.ckpt"  # of the last epoch; training resumes from it
 ANY_CHECKPOINT = "*.ckpt"
 
 
+def checkpoints_of(run: Path) -> Path:
+    """Return the folder in which a run keeps its checkpoints."""
+    return run / CHECKPOINTS
+
+
+def callback_checkpoints_of(run: Path) -> Path:
+    """Return the folder for a ModelCheckpoint's: none of them replaces one that the run itself keeps."""
+    return checkpoints_of(run) / "callback"
+
+
 def best_checkpoint_of(run: Path) -> Path:
     """Return where a run keeps its best epoch's checkpoint."""
-    return run / CHECKPOINTS / BEST_CHECKPOINT
+    return checkpoints_of(run) / BEST_CHECKPOINT
 
 
 def last_checkpoint_of(run: Path) -> Path:
     """Return where a run keeps its last checkpoint."""
-    return run / CHECKPOINTS / LAST_CHECKPOINT
+    return checkpoints_of(run) / LAST_CHECKPOINT
 
 
 def epoch_checkpoint(epoch: int) -> str:

@@ -21,6 +21,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from otter_ray.checkpoints import callback_checkpoints_of
 from otter_ray.config import Component, Config
 from otter_ray.cpus import loader_workers
 from otter_ray.errors import ConfigError, DataError, Problem
@@ -172,8 +173,7 @@ def build_callback(section: Component, config: Config, folder: Path) -> Callback
     if options.get("unit_scale") == -1:
         options["unit_scale"] = config.common.batch_size
     if issubclass(cls, ModelCheckpoint):
-        # Separate from `best.ckpt` and `last.ckpt`, which the run itself keeps.
-        options.setdefault("dirpath", str(folder / "checkpoints" / "callback"))
+        options.setdefault("dirpath", str(callback_checkpoints_of(folder)))
     callback: Callback = cls(**options)
     return callback
 

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from otter_ray.checkpoints import best_checkpoint_of
+from otter_ray.checkpoints import best_checkpoint_of, checkpoints_of
 from otter_ray.config import Config, to_yaml
 from otter_ray.cpus import available_cpus
 from otter_ray.errors import DataError, TrainingError
@@ -70,7 +70,7 @@ def run_training(
     with quiet_lightning(), open_loggers(config, folder, hparams) as loggers:
         L.seed_everything(config.common.seed, workers=True, verbose=False)
         config = _pinned(config, checkpoint)
-        own = folder / "checkpoints"
+        own = checkpoints_of(folder)
         resumes = checkpoint is not None and checkpoint.parent == own
         reporter = Reporter(own, report, options, asked, resumes)
         trainer = build_trainer(config, folder, reporter, standalone, options.launcher, hparams, loggers)

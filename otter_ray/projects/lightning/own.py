@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
+from otter_ray.checkpoints import callback_checkpoints_of, checkpoints_of
 from otter_ray.config.lightning_config import LightningConfig, NetworkOptions
 from otter_ray.config.schema import InputShape, Onnx
 from otter_ray.errors import (
@@ -139,11 +140,10 @@ class OWN:
         """Return the Trainer's arguments, and the callbacks that they list."""
         rest = {key: value for key, value in options.items() if key not in REPLACED}
         callbacks = build_callbacks(options.get("callbacks", []))
-        own = folder / "checkpoints"
+        own = checkpoints_of(folder)
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint):
-                # Separate from `best.ckpt` and `last.ckpt`, which the run itself keeps.
-                callback.dirpath = callback.dirpath or str(own / "callback")
+                callback.dirpath = callback.dirpath or str(callback_checkpoints_of(folder))
                 if Path(callback.dirpath).resolve() == own.resolve():
                     message = f"a dirpath is {own}, where the run keeps its own checkpoints. Name another."
                     raise ConfigError([config.problem("trainer.callbacks", message)])
