@@ -19,7 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from otter_ray.disk import is_disk_full
-from otter_ray.errors import FileError, OtterError, StudyError
+from otter_ray.errors import FileError, OtterError, StudyError, in_one_line
 from otter_ray.study.layout import RESTORE, TRIALS, StudyFolder
 from otter_ray.study.optuna_compat import CREATE_STUDY, file_of, journal_backend, lock_file_of, locked
 from otter_ray.study.schema import FORMAT, FORMAT_VERSION, METRIC, OBJECTIVES
@@ -119,8 +119,9 @@ def journal_errors(path: Path) -> Iterator[None]:
     except Exception as exc:  # Optuna raises half a dozen kinds for a line that it has not written
         if is_disk_full(exc):
             raise
-        reason = f"{type(exc).__name__}: {exc}".splitlines()[0]
-        raise FileError(f"{path}: cannot be read as a study's journal: {reason}. {RESTORE}") from exc
+        raise FileError(
+            f"{path}: cannot be read as a study's journal: {in_one_line(exc)}. {RESTORE}"
+        ) from exc
 
 
 def require_beginning(folder: StudyFolder) -> None:

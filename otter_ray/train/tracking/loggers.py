@@ -15,7 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 
 from otter_ray.config import Component, Config
-from otter_ray.errors import ConfigError, TrainingError
+from otter_ray.errors import ConfigError, TrainingError, in_one_line
 from otter_ray.files import atomic_write
 from otter_ray.train.registry import accepted, find_class
 from otter_ray.train.tracking.tensorboard_hparams import HParams
@@ -92,8 +92,9 @@ def prepare_loggers(config: Config, group: str) -> None:
             if client.get_experiment_by_name(name) is None:
                 client.create_experiment(name, options.get("artifact_location"))
         except Exception as exc:  # what a client raises for a server that does not answer has no base
-            reason = f"{type(exc).__name__}: {exc}".splitlines()[0]
-            raise ConfigError([config.problem(key, f"MLflow cannot be logged to: {reason}")]) from exc
+            raise ConfigError(
+                [config.problem(key, f"MLflow cannot be logged to: {in_one_line(exc)}")]
+            ) from exc
 
 
 def remember_runs(loggers: Iterable[Logger], folder: Path) -> None:
@@ -112,8 +113,7 @@ def remember_runs(loggers: Iterable[Logger], folder: Path) -> None:
         try:
             number = str(logger.run_id)
         except Exception as exc:  # what a client raises for a server that does not answer has no base
-            reason = f"{type(exc).__name__}: {exc}".splitlines()[0]
-            raise TrainingError(f"MLflow cannot be logged to: {reason}") from exc
+            raise TrainingError(f"MLflow cannot be logged to: {in_one_line(exc)}") from exc
         with atomic_write(folder / MLFLOW_RUN) as partial:
             partial.write_text(number)
 
