@@ -45,14 +45,14 @@ class Killer:
         enough, until = len(self.subject.epochs()) + 2, time.monotonic() + self.random.uniform(0, 22)
         self._kill(lambda: len(self.subject.epochs()) >= enough or time.monotonic() > until, 0.5, victim)
 
-    def in_the_search(self, victim):
-        """Up to a few epochs after some that this driver heard of."""
+    def in_the_search(self, victim, slots=0):
+        """Up to a few epochs after some that this driver heard of, and after so many of its slots."""
         enough = len(self.subject.epochs()) + self.random.randint(1, 3)
-        self._kill(lambda: len(self.subject.epochs()) >= enough, 0.8, victim)
+        self._kill(lambda: len(self.subject.epochs()) >= enough, 0.8, victim, slots)
 
-    def at_the_end(self, victim, slots):
+    def at_the_end(self, victim):
         """After the last trial, while the winner is exported; or in a start that finds nothing to be done."""
-        self._kill(self.subject.is_done, 8 if self.subject.is_done() else 4, victim, slots)
+        self._kill(self.subject.is_done, 8 if self.subject.is_done() else 4, victim)
 
     def _kill_slots(self, command, count):
         """Within one command: each time the trial goes on from its last checkpoint in a new slot."""
@@ -133,13 +133,12 @@ def killer(subject, full, tmp_path):
 def test_a_study_is_killed_again_and_again(killer, undisturbed, full):
     """Its driver at any moment, alone or with its whole group, the raylet under it, and the slots."""
     victims = cycle(["raylet", "driver", "group", "group", "driver", "driver", "group"])
-    for _ in range(14 if full else 1):
+    for round in range(14 if full else 1):
         killer.at_start("driver" if killer.drivers % 2 == 0 else "group")
-        killer.in_the_search(next(victims))
+        killer.in_the_search(next(victims), slots=0 if round else 8 if full else 1)
     assert killer.in_vain == 0
     while killer.drivers < (32 if full else 2):
-        slots = 0 if killer.slots else 8 if full else 1
-        killer.at_the_end("driver" if killer.drivers % 2 == 0 else "group", slots)
+        killer.at_the_end("driver" if killer.drivers % 2 == 0 else "group")
     assert killer.slots == (8 if full else 1)
     assert "its process died; it resumes from its last checkpoint" in killer.said
     assert "Traceback" not in killer.said
