@@ -25,8 +25,8 @@ from otter_ray.config import Config, load_config
 from otter_ray.export.evaluation import evaluation_loader
 from otter_ray.export.gate import _run_validation
 from otter_ray.export.onnx_file import wrap, write_onnx
-from otter_ray.export.reference import ReferenceModel, largest_difference
-from otter_ray.export.rounding import ROUNDING_UNIT, _outputs
+from otter_ray.export.reference import ReferenceModel, join_batches, largest_difference
+from otter_ray.export.rounding import ROUNDING_UNIT, _exact
 from otter_ray.train.builders import build_datasets, build_model, with_classes
 
 torch.set_num_threads(1)
@@ -88,12 +88,12 @@ def measure(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     reference = ReferenceModel(config, model, wrapped, "valid_fpr@4", 0.0, torch.float32)
     write_onnx(config, wrapped, folder / "model.onnx")
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    file, pytorch, _, images = _run_validation(session, reference, loader)
-    exact = _outputs(reference, loader, torch.float64)
-    assert exact is not None
+    file, pytorch, _, images, _ = _run_validation(session, reference, loader)
+    in_float64 = _exact(reference)
+    exact = join_batches([in_float64(model.exported_batch(batch)[0]) for batch in loader])
     assert images == 56
-    unit = max(largest_difference(pytorch, exact), ROUNDING_UNIT)
-    return {"unit": unit, "ratio": largest_difference(file, exact) / unit}
+    unit = max(largest_difference([pytorch], [exact]), ROUNDING_UNIT)
+    return {"unit": unit, "ratio": largest_difference([file], [exact]) / unit}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from otter_ray.cpus import available_cpus
 from otter_ray.errors import ExportError
 from otter_ray.export.gate import Predictions
 from otter_ray.export.onnx_file import wrap
-from otter_ray.export.reference import join_batches, join_labels, torch_outputs
+from otter_ray.export.reference import join_batches, join_labels, reduced, torch_outputs
 from otter_ray.files import is_name
 from otter_ray.formatting import Interval
 from otter_ray.train.builders import build_dataloader, build_valid, load_model_from_config
@@ -141,7 +141,7 @@ def _predict(
     outputs, labels = [], []
     for batch in evaluation_loader(config, valid):
         inputs, label = model.exported_batch(batch)
-        outputs.append(torch_outputs(wrapped, inputs))
+        outputs.append(reduced(model, torch_outputs(wrapped, inputs), label))
         labels.append(label)
     predictions = join_batches(outputs), join_labels(labels)
     return record, model, valid, predictions, partial(torch_outputs, wrapped)

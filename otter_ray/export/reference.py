@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from otter_ray.config import Config
-from otter_ray.errors import ExportError
+from otter_ray.errors import ExportError, OtterError, in_one_line
 from otter_ray.train.model.module_mixin import BaseMixin, Labels
 from otter_ray.train.model.score_range import Outputs, as_tuple
 
@@ -62,6 +62,20 @@ def torch_outputs(wrapped: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
+def reduced(model: BaseMixin, outputs: Sequence[Tensor], labels: Labels) -> tuple[Tensor, ...]:
+    """Return what the model keeps of one batch's outputs.
+
+    Raises:
+        ExportError: Its `reduce_outputs` failed.
+    """
+    try:
+        return as_tuple(model.reduce_outputs(join_batches([outputs]), labels))
+    except OtterError:
+        raise
+    except Exception as exc:  # a project's own code raises anything
+        raise ExportError(f"reduce_outputs failed: {in_one_line(exc)}") from exc
+
+
 def join_batches(batches: Sequence[Sequence[Tensor]]) -> Outputs:
     """Join the outputs of batches for `BaseMixin.score`: a tuple, or a model's only output by itself."""
     outputs = tuple(torch.cat(parts) for parts in zip(*batches, strict=True))
@@ -81,9 +95,9 @@ def join_labels(batches: Sequence[Labels]) -> Labels:
     return [item for batch in batches for item in batch]
 
 
-def largest_difference(outputs: Outputs, expected: Outputs) -> float:
+def largest_difference(outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     """Return the largest `difference` of all outputs."""
-    pairs = zip(as_tuple(outputs), as_tuple(expected), strict=True)
+    pairs = zip(outputs, expected, strict=True)
     return float(np.max([difference(output.numpy(), tensor) for output, tensor in pairs]))  # NaN stays NaN
 
 

@@ -13,7 +13,7 @@ from otter_ray.errors import ConfigError, OtterError
 from otter_ray.export.evaluation import evaluation_loader
 from otter_ray.export.model_stats import untrained_model
 from otter_ray.export.onnx_file import onnx_section, wrap
-from otter_ray.export.reference import join_batches, join_labels, torch_outputs
+from otter_ray.export.reference import join_batches, join_labels, reduced, torch_outputs
 from otter_ray.train.registry import by_project
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def rehearse_measurement(config: Config, valid: Dataset[Any], metric: str) -> No
     try:
         inputs, labels = model.exported_batch(batch)
         doing = f"{onnx_section(config).name}.forward"
-        outputs = join_batches([torch_outputs(wrapped, inputs)])
+        outputs = torch_outputs(wrapped, inputs)
     except OtterError:
         raise
     except Exception as exc:  # the project's own code
@@ -46,7 +46,8 @@ def rehearse_measurement(config: Config, valid: Dataset[Any], metric: str) -> No
         raise ConfigError([config.problem("model.name", message)]) from exc
     try:
         with warnings.catch_warnings(action="ignore"):  # one batch is too little for a metric
-            scores = model.score(outputs, join_labels([labels]))
+            kept = join_batches([reduced(model, outputs, labels)])
+            scores = model.score(kept, join_labels([labels]))
     except OtterError:
         raise
     except Exception as exc:  # a metric may need more than a batch

@@ -1,5 +1,6 @@
 """Which outputs decide whether rounding explains that a metric differs."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from otter_ray.errors import ExportError
-from otter_ray.export.reference import ReferenceModel, scored_in
+from otter_ray.export.reference import ReferenceModel, scored_in, torch_outputs
 from otter_ray.export.rounding import rounding_range
 
 IMAGES = torch.ones(2, 3)
@@ -41,11 +42,13 @@ class InsistsOn(Scaling):
 
 def found(config, wrapped, score_range=lambda exact, others, labels, metric: others):
     """The outputs that `score_range` gets besides the exact ones."""
-    model = SimpleNamespace(exported_batch=lambda batch: ([batch], None), score_range=score_range)
+    model = SimpleNamespace(
+        exported_batch=lambda batch: ([batch], None),
+        reduce_outputs=lambda outputs, labels: outputs,
+        score_range=score_range,
+    )
     reference = ReferenceModel(config, model, wrapped, "valid_auc", 0.5, torch.float16)
-    with torch.inference_mode():
-        outputs = wrapped(IMAGES)
-    return rounding_range(reference, [IMAGES], outputs, outputs, None)
+    return rounding_range(reference, [IMAGES], partial(torch_outputs, wrapped), None)
 
 
 def test_an_overflow_of_float16_explains_nothing(tiny_config):

@@ -176,8 +176,24 @@ class TwoInputs(BaseMixin):
         return {"error": float((total - labels).abs().max())}
 
 
+class KeepsSums(TwoInputs):
+    """Of its large output nothing is kept."""
+
+    def reduce_outputs(self, outputs, labels):
+        pixels, total = outputs
+        assert len(pixels) == len(labels) <= 4
+        return total
+
+    def score(self, outputs, labels):
+        return {"error": float((outputs - labels).abs().max())}
+
+    def illustrate(self, outputs, labels, dataset):
+        return {"kept": [*outputs.shape]}
+
+
 @pytest.mark.parametrize("recorded", [0.0, 0.5])
-def test_a_model_of_several_inputs_and_outputs(tiny_config, tmp_path, recorded):
+@pytest.mark.parametrize("model", [TwoInputs(), KeepsSums()])
+def test_a_model_of_several_inputs_and_outputs(tiny_config, tmp_path, model, recorded):
     shapes = {"img": {"shape": [1, 3, 8, 8]}, "mask": {"shape": [1, 1, 8, 8]}}
     names = {"input_names": ["img", "mask"], "output_names": ["pixels", "sum"], "dynamic_axes": {}}
     data = tiny_config.to_dict()
@@ -191,12 +207,13 @@ def test_a_model_of_several_inputs_and_outputs(tiny_config, tmp_path, recorded):
         for image, mask, total in zip(images, masks, wrapped(images, masks)[1], strict=True)
     ]
     write_onnx(config, wrapped, tmp_path / "two.onnx")
-    reference = ReferenceModel(config, TwoInputs(), wrapped, "error", recorded, torch.float32)
+    reference = ReferenceModel(config, model, wrapped, "error", recorded, torch.float32)
     loader = torch.utils.data.DataLoader(items, batch_size=4)
     if recorded:
         with pytest.raises(ExportError, match=r"error measured on the ONNX file is 0.0000"):
             pass_gate(tmp_path / "two.onnx", reference, loader)
         return
-    gate, _ = pass_gate(tmp_path / "two.onnx", reference, loader)
+    gate, (outputs, labels) = pass_gate(tmp_path / "two.onnx", reference, loader)
     assert (gate.images, gate.details) == (6, {})
+    assert model.illustrate(outputs, labels, items) == ({"kept": [6]} if type(model) is KeepsSums else {})
     assert gate.metrics["error"] < 1e-4

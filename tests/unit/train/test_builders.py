@@ -1,6 +1,7 @@
 """What the builders make of a config."""
 
 import pytest
+import torch
 
 from otter_ray.train.builders import (
     build_dataloader,
@@ -30,6 +31,30 @@ def test_where_an_optimizer_is_fused(short, precision, clip, fused):
     config = short.with_values({"trainer.precision": precision, "trainer.gradient_clip_val": clip})
     optimizer = build_model(with_classes(config, 40))._build_optimizer()
     assert optimizer.defaults["fused"] is fused
+
+
+class Queries(torch.nn.Module):
+    """Learned queries, and a projection."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries, self.project = torch.nn.Parameter(torch.zeros(3, 4)), torch.nn.Linear(4, 4)
+
+    def no_weight_decay(self):
+        return {"queries"}
+
+
+def test_a_part_says_which_of_its_weights_are_not_decayed(short):
+    model = build_model(with_classes(short, 40))
+    model.neck = torch.nn.Sequential(Queries())
+    decayed = {
+        id(parameter)
+        for group in model._build_optimizer().param_groups
+        for parameter in group["params"]
+        if group["weight_decay"]
+    }
+    queries = model.neck[0]
+    assert [id(each) in decayed for each in queries.parameters()] == [False, True, False]
 
 
 def test_loaders_leave_a_cpu_to_the_training():
