@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -184,19 +185,39 @@ def _contradictions(config: Config) -> Iterator[Problem]:
 
 
 def _splits_that_overlap(config: Config) -> Iterator[Problem]:
-    """Yield data sets that cannot leave out another one's documents although there is a test split."""
+    """Yield data sets that cannot be kept apart: two that draw the same, or one that leaves nothing out.
+
+    A data set that is drawn has nothing to leave out. Its class names the option that tells two of them
+    apart: `disjoint_by = "seed"`.
+    """
     data = config.dataset
-    if data.test_options is None:
-        return
-    for key, section, other in (
-        ("train_options", data.train_options, "test_dataset"),
-        ("test_options", data.test_options, "valid_dataset"),
+    # The later one is to differ, or to leave out what the earlier one holds.
+    for (first, earlier), (second, later), argument in (
+        (("train_options", data.train_options), ("valid_options", data.valid_options), None),
+        (("test_options", data.test_options), ("train_options", data.train_options), "test_dataset"),
+        (("valid_options", data.valid_options), ("test_options", data.test_options), "valid_dataset"),
     ):
+        if earlier is None or later is None:
+            continue
         with suppress(LookupError):  # reported already
-            cls = find_class(section.name, "dataset", config.project)
-            if not accepted(cls, {other: None}):
+            drawn = [_drawn_by(section, config.project) for section in (earlier, later)]
+            if drawn[0] and drawn[0] == drawn[1]:
+                option, value = drawn[0]
+                message = f"{value} is also that of dataset.{first}: both draw the same. Give another one."
+                yield config.problem(f"dataset.{second}.options.{option}", message)
+            cls = find_class(later.name, "dataset", config.project)
+            if argument and not any(drawn) and not accepted(cls, {argument: None}):
                 message = (
-                    f"{section.name} has no argument `{other}`, so it cannot leave out those documents. "
+                    f"{later.name} has no argument `{argument}`, so it cannot leave out those documents. "
                     "Use a data set that has one, or remove dataset.test_options."
                 )
-                yield config.problem(f"dataset.{key}.name", message)
+                yield config.problem(f"dataset.{second}.name", message)
+
+
+def _drawn_by(section: Component, project: str) -> tuple[str, Any] | None:
+    """Return (option, value) of what tells a drawn data set apart from others; None if it is not drawn."""
+    cls = find_class(section.name, "dataset", project)
+    if (option := getattr(cls, "disjoint_by", None)) is None:
+        return None
+    known = inspect.signature(cls).parameters.get(option)
+    return option, section.options.get(option, None if known is None else known.default)

@@ -1,9 +1,12 @@
 import re
 
 import pytest
+import torch
 
 from otter_ray.config import find_config, load_config
 from otter_ray.errors import ConfigError
+from otter_ray.projects import docclassifier
+from otter_ray.train.checks.option_checks import settings_problems
 from otter_ray.train.checks.trainer_checks import precision_flaws
 from otter_ray.train.checks.validation import Checker, check_config
 from otter_ray.train.model.declared_metrics import metric_problem
@@ -348,3 +351,42 @@ def test_inputs_are_of_the_type_that_the_config_gives(tmp_path, monkeypatch):
     assert found(config.with_values({"onnx.input_shape.img": words})) == []
     (problem,) = found(config)
     assert "Reader cannot be run on the inputs of onnx.input_shape" in problem.message
+
+
+class Drawn(torch.utils.data.Dataset):
+    """Leaves nothing out: its seed tells it apart."""
+
+    disjoint_by = "seed"
+
+    def __init__(self, seed=0):
+        self.seed = seed
+
+
+class Photographs(Drawn):
+    disjoint_by = None
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "test", "refused"),
+    [
+        ("Drawn", "{name: Drawn, options: {seed: 1}}", "{name: Drawn, options: {seed: 2}}", {}),
+        ("Drawn", "{name: RealDataset}", "{name: Drawn, options: {seed: 2}}", {}),
+        ("Drawn", "{name: RealDataset}", "{name: Photographs}", {"test_options.name": "valid_dataset"}),
+        ("Drawn", "{name: Drawn}", "null", {"valid_options.options.seed": "0 is also that of"}),
+        (
+            "Drawn",
+            "{name: Drawn, options: {seed: 1}}",
+            "{name: Drawn, options: {seed: 1}}",
+            {"test_options.options.seed": "1 is also that of dataset.valid_options"},
+        ),
+    ],
+)
+def test_drawn_data_sets_are_told_apart_by_an_option(monkeypatch, train, valid, test, refused):
+    for cls in (Drawn, Photographs):
+        monkeypatch.setattr(docclassifier, cls.__name__, cls, raising=False)
+    sections = {"train_options": f"{{name: {train}}}", "valid_options": valid, "test_options": test}
+    config = load_config("demo", [f"dataset.{name}={section}" for name, section in sections.items()])
+    found = {problem.key: problem.message for problem in settings_problems(config, 0)}
+    assert found.keys() == {f"dataset.{key}" for key in refused}
+    for key, words in refused.items():
+        assert words in found[f"dataset.{key}"]
