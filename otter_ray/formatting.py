@@ -56,6 +56,46 @@ def gain(
     return f"a significant {'gain' if difference > 0 else 'loss'} of {abs(difference):.3f}"
 
 
+def paired_gain(gain: Mapping[str, Any]) -> str:
+    """Write what one model gains over another on the same items: `+0.26 (95 % interval +0.11 to +0.41)`.
+
+    Args:
+        gain: its `value`, positive if it is one, and its `interval`, or None if that is not known.
+    """
+    value, interval = gain["value"], gain["interval"]
+    if interval is None:
+        return f"{value:+.3f} (its interval is not known)"
+    places = 2 if interval[1] - interval[0] >= NARROW else 4
+    figure = f"{value:+.3f} (95 % interval {interval[0]:+.{places}f} to {interval[1]:+.{places}f})"
+    if interval[0] <= 0 <= interval[1]:
+        return f"{figure}, not significant"
+    return f"{figure}, significant"
+
+
+def gain_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say what the exported model gains over the base config, from its JSON; empty if that does not say.
+
+    Args:
+        facts: the content of the JSON file next to the ONNX file.
+    """
+    base, lines = facts.get("base") or {}, []
+    if base.get("gain"):
+        lines.append(f"gain on validation, by which the winner was selected: {paired_gain(base['gain'])}")
+    if base.get("test"):
+        test = with_interval(base["test"]["value"], base["test"]["interval"], name="")
+        lines.append(f"base config on the test split: {facts['metric']} {test}")
+    if base.get("test_gain"):
+        lines.append(f"gain on the test split: {paired_gain(base['test_gain'])}")
+    if base.get("unpaired"):
+        lines.append(f"no gain can be given: {base['unpaired']}")
+    if selection := facts.get("selection"):
+        lines.append(
+            f"the winner is the best of {selection['models']} kept models on validation: its figure there is "
+            f"expected to be about {max(selection['optimism'], 0.0):.3f} too good for that alone"
+        )
+    return lines
+
+
 def comparison(facts: Mapping[str, Any], direction: Direction, best: int) -> str | None:
     """Compare the base config with the exported model, from its JSON; None if that holds no base.
 
@@ -68,11 +108,14 @@ def comparison(facts: Mapping[str, Any], direction: Direction, best: int) -> str
     if base is None or base["trial"] == facts["trial"]:
         return None
     value, interval = gate["metrics"][metric], gate["interval"]
+    # Measured on the same items, which an earlier version did not do.
+    is_paired = "gain" in base
+    outcome = gain(base["value"], value, base["interval"], interval, direction)
     who = "winner" if facts["trial"] == best else "exported"
     return (
         f"base config: {metric} {with_interval(base['value'], base['interval'])}; "
-        f"{who}: trial {facts['trial']}, {with_interval(value, interval, name='')}: "
-        f"{gain(base['value'], value, base['interval'], interval, direction)}"
+        f"{who}: trial {facts['trial']}, {with_interval(value, interval, name='')}"
+        f"{'' if is_paired else ': ' + outcome}"
     )
 
 

@@ -14,7 +14,7 @@ from otter_ray.config.schema import Onnx
 from otter_ray.errors import FileError
 from otter_ray.export.model_files import REMEDY, read_facts
 from otter_ray.files import atomic_write
-from otter_ray.formatting import announcement, with_interval
+from otter_ray.formatting import announcement, gain_lines, with_interval
 
 CARD = "MODEL.md"
 FPRS = (1e-2, 1e-3, 1e-4)
@@ -90,6 +90,9 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
         yield announcement(gate["test"], metric)
     figure = with_interval(gate["metrics"][metric], gate["interval"])
     yield f"validation: {metric} {figure} on {gate['images']} images, by which its epoch was chosen"
+    if (base := facts.get("base")) and base["trial"] != facts.get("trial"):
+        yield f"the base config on validation: {metric} {with_interval(base['value'], base['interval'])}"
+        yield from gain_lines(facts)
     if gate.get("unmeasured"):
         yield f"{metric} was {gate['unmeasured']}"
     yield f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs for each item"

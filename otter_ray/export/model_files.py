@@ -32,10 +32,22 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class _Baseline(_Part):
-    trial: int
+class _Figure(_Part):
     value: float
     interval: Interval | None
+
+
+class _Baseline(_Figure):
+    trial: int
+    test: _Figure | None = None
+    gain: _Figure | None = None
+    test_gain: _Figure | None = None
+    unpaired: str = ""
+
+
+class _Selection(_Part):
+    models: int
+    optimism: float
 
 
 class _Holdout(BaseModel):
@@ -71,6 +83,7 @@ class _Facts(_Part):
     gate: _Gate
     trial: int = 0
     base: _Baseline | None = None
+    selection: _Selection | None = None
     # Of the model card.
     config: str = ""
     config_sha256: str = ""

@@ -62,7 +62,9 @@ def bars(data: StudyData) -> list[Bar]:
         elif base and base.number != facts["trial"]:
             found.append(("base config", "base", base.value, None))
         found.append((f"trial {facts['trial']}", "winner", gate["metrics"][data.metric], gate["interval"]))
-        if test := gate.get("test"):
+        if (test := gate.get("test")) and measured and (of_base := measured.get("test")):
+            found.append(("base config, test", "base", of_base["value"], of_base["interval"]))
+        if test:
             found.append(
                 (f"trial {facts['trial']}, test", "test", test["metrics"][data.metric], test["interval"])
             )

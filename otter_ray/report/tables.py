@@ -14,7 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from otter_ray.direction import Direction
-from otter_ray.formatting import comparison, fixed, si_number, sparkline, value_text, without_middle
+from otter_ray.formatting import (
+    comparison,
+    fixed,
+    gain_lines,
+    si_number,
+    sparkline,
+    value_text,
+    without_middle,
+)
 from otter_ray.study.naming import key_labels
 from otter_ray.study.pareto import front
 from otter_ray.study.status import TrialStatus
@@ -108,8 +116,9 @@ def outcome_lines(
     base = base_of(rows)
     leader = exported["trial"] if exported and has_finals else best[0].number if best else None
     compared = comparison(exported, direction, leader) if exported and leader is not None else None
-    if compared:
+    if compared and exported:
         lines.append(compared + " (of the best of its seeds: quote the mean)" * has_finals)
+        lines += gain_lines(exported)
     elif best and base is not None:
         best_is = "best in the search" if has_finals else "winner"
         lines.append(

@@ -10,6 +10,7 @@ from otter_ray.formatting import (
     comparison,
     duration,
     gain,
+    gain_lines,
     printable,
     with_interval,
     without_middle,
@@ -59,6 +60,29 @@ def test_base_beside_winner():
     # The study has gone on since.
     assert comparison(FACTS, Direction.MAX, best=9) == line.format("exported")
     assert comparison({**FACTS, "base": None}, Direction.MAX, best=7) is None
+
+
+GAIN = {"value": 0.264, "interval": [0.11, 0.41]}
+
+
+def test_a_gain_on_the_same_items_needs_no_intervals_that_are_apart():
+    base = {**FACTS["base"], "gain": GAIN, "test": None, "test_gain": None, "unpaired": ""}
+    facts = {**FACTS, "base": base}
+    assert comparison(facts, Direction.MAX, best=7).endswith("winner: trial 7, 0.8920 (0.80 to 0.95)")
+    told = "+0.264 (95 % interval +0.11 to +0.41), significant"
+    assert gain_lines(facts) == [f"gain on validation, by which the winner was selected: {told}"]
+    test = {"value": 0.2, "interval": [0.1, 0.3]}
+    facts["base"] = {**base, "test": test, "test_gain": {"value": -0.01, "interval": [-0.03, 0.012]}}
+    assert gain_lines({**facts, "selection": {"models": 5, "optimism": 0.0312}})[1:] == [
+        "base config on the test split: valid_fpr@4 0.2000 (0.10 to 0.30)",
+        "gain on the test split: -0.010 (95 % interval -0.03 to +0.01), not significant",
+        "the winner is the best of 5 kept models on validation: its figure there is expected to be about "
+        "0.031 too good for that alone",
+    ]
+    facts["base"] = {**base, "gain": None, "unpaired": "the labels of base and winner differ"}
+    assert gain_lines(facts) == ["no gain can be given: the labels of base and winner differ"]
+    # As an earlier version wrote it.
+    assert gain_lines(FACTS) == gain_lines({**FACTS, "base": None}) == []
 
 
 def test_a_project_without_classes_is_tested_on_images():

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 from otter_ray.config import Config
 from otter_ray.errors import ExportError
 from otter_ray.train.model.channels import exported_channels, reordered
+from otter_ray.train.model.replicates import Replicates
 from otter_ray.train.model.score_range import ScoreRange, sampled_range
 from otter_ray.train.registry import find_class
 from otter_ray.train.schedule.schedule_building import RunLength, build_schedule, step_timm
@@ -237,6 +238,14 @@ class BaseMixin(_Base):
         by one step: a single image whose outputs are tied refuses no file.
         """
         return 0.0
+
+    def score_replicates(self, outputs: Any, labels: Labels, metric: str) -> Replicates | None:
+        """Return one of `score`'s metrics in resamples of the set; None if they are not known.
+
+        Two models are compared by them, resample by resample. So which items are drawn must depend on the
+        labels alone.
+        """
+        return None
 
     def score_range(
         self, outputs: Any, others: Sequence[Any], labels: Labels, metric: str

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from otter_ray.checkpoints import BEST_CHECKPOINT, best_checkpoint_of
 from otter_ray.config import to_yaml
-from otter_ray.errors import FileError, OtterError
-from otter_ray.export.evaluation import measure_checkpoint
+from otter_ray.errors import FileError, OtterError, in_one_line
+from otter_ray.export.comparison.gain import Winner, compare
+from otter_ray.export.comparison.network import Network, checkpoint_network
+from otter_ray.export.comparison.optimism import selection_optimism
+from otter_ray.export.evaluation import illustrate_checkpoint
 from otter_ray.export.exporter import earlier_export, export_checkpoint, make_only
 from otter_ray.export.model_files import EXPORTS, write_facts
 from otter_ray.export.result import Exported
@@ -32,19 +35,6 @@ from otter_ray.tune.selection.finalists import write_finals
 from otter_ray.tune.selection.outcome import Outcome
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The base config's model, as the winner is compared with it; nothing if there is no model.
-
-    Attributes:
-        facts: for the JSON file next to the ONNX file.
-        illustrate: draws curves for the report.
-    """
-
-    facts: dict[str, Any] | None = None
-    illustrate: Callable[[], dict[str, Any]] = dict
 
 
 def export_winner(context: StudyContext, finals: StudyContext | None = None) -> Outcome:
@@ -82,6 +72,7 @@ class _WinnerExport:
     def __init__(self, context: StudyContext, rows: list[TrialRecord]) -> None:
         self.context, self.rows, self.folder = context, rows, context.folder.path
         self.rejected: list[str] = []
+        self._base: Callable[[], dict[str, Any]] | None = None
 
     def run(self, ranked: Iterable[Candidate]) -> Outcome:
         """Try the candidates one after the other.
@@ -110,57 +101,89 @@ class _WinnerExport:
             self.rejected.append(_missing(len(missing)))
         return Outcome(self.rows, None, None, self.rejected, tuple(tried))
 
-    @cached_property
-    def baseline(self) -> Baseline:
-        """The base config's model, measured when it is first needed."""
+    def _base_checkpoint(self) -> tuple[int, Path] | None:
+        """Return the base config's trial and its checkpoint, if that still exists."""
         row = base_of(self.rows)
         checkpoint = Candidate(self.context, row, row.number).checkpoint() if row else None
-        if row is None or checkpoint is None or not checkpoint.is_file():
-            return Baseline()
-        try:
-            measured = measure_checkpoint(checkpoint, self.context.problem.code)
-        except OtterError as exc:
-            name = f"trial {row.number}, the base config,"
-            self.rejected.append(safe_text(f"{name} cannot be measured for the comparison: {exc}"))
-            return Baseline()
-        facts = {"trial": row.number, "value": measured.value, "interval": measured.interval}
-        return Baseline(facts, measured.illustrate)
-
-    def _baseline_for(self, candidate: Candidate) -> Baseline:
-        # A trial that ran before the config was changed was not validated as the base config is.
-        return Baseline() if candidate.row.config else self.baseline
+        return (row.number, checkpoint) if row and checkpoint and checkpoint.is_file() else None
 
     def _export(self, candidate: Candidate, checkpoint: Path) -> Exported:
         project = self.context.problem.code
         if exported := earlier_export(checkpoint, self.folder, {"trial", "base"}, project):
             # Another trial may have won meanwhile.
             return make_only(exported, self.folder)
-        facts = {"trial": candidate.trial, "base": self._baseline_for(candidate).facts}
-        return export_checkpoint(checkpoint, self.folder, label=None, facts=facts, project=project)
+
+        def compared(winner: Winner) -> dict[str, Any]:
+            return {"trial": candidate.trial, **self._compared(candidate, winner)}
+
+        return export_checkpoint(checkpoint, self.folder, label=None, facts=compared, project=project)
+
+    def _compared(self, candidate: Candidate, winner: Winner) -> dict[str, Any]:
+        """Return what the JSON says of the base config and of the selection."""
+        direction = self.context.problem.options.direction
+        facts: dict[str, Any] = {"base": None}
+        # A trial that ran before the config was changed was not validated as the base config is.
+        if (base := self._base_checkpoint()) and not candidate.row.config:
+            number, checkpoint = base
+            with self._optional(f"trial {number}, the base config, cannot be measured for the comparison"):
+                network = checkpoint_network(checkpoint, self.context.problem.code, as_onnx=True)
+                compared = compare(network, winner, direction)
+                facts["base"] = {"trial": number, **compared.facts}
+                self._base = partial(network.model.illustrate, *compared.predictions, compared.valid)
+        with self._optional("how much too good the selection makes the figure cannot be estimated"):
+            if found := selection_optimism(winner, self._kept_others(candidate), direction):
+                facts["selection"] = found
+        return facts
+
+    def _kept_others(self, winner: Candidate) -> Iterator[Network]:
+        """Yield the models of the trials that did not win, as far as their checkpoints are kept."""
+        for candidate in candidates(self.context):
+            checkpoint = best_checkpoint_of(self.context.folder.trial(candidate.trial))
+            is_other = candidate.trial != winner.trial and not candidate.row.config
+            if is_other and checkpoint.is_file():
+                with suppress(OtterError):
+                    yield checkpoint_network(checkpoint, self.context.problem.code, as_onnx=False)
+
+    @contextmanager
+    def _optional(self, failure: str) -> Iterator[None]:
+        """Note what fails: a figure for comparison never costs a model."""
+        try:
+            yield
+        except Exception as exc:  # a project's own code raises anything
+            self.rejected.append(safe_text(f"{failure}: {in_one_line(exc)}"))
 
     def _save(self, candidate: Candidate, checkpoint: Path) -> None:
         """Keep the winner's config and checkpoint where users look for them."""
-        with atomic_write(self.folder / WINNER_CONFIG) as partial:
-            partial.write_text(to_yaml(candidate.config), encoding="utf-8")
-        with atomic_write(self.folder / BEST_CHECKPOINT) as partial:
-            shutil.copyfile(checkpoint, partial)
+        with atomic_write(self.folder / WINNER_CONFIG) as file:
+            file.write_text(to_yaml(candidate.config), encoding="utf-8")
+        with atomic_write(self.folder / BEST_CHECKPOINT) as file:
+            shutil.copyfile(checkpoint, file)
 
     def _write_gallery(self, candidate: Candidate, exported: Exported) -> None:
         """Write what a report shows of the winner and the base config. An error does not cost the model."""
         try:
             if self._has_gallery(exported):
                 return
-            curves = self._baseline_for(candidate).illustrate().get("curves", [])
+            curves = self._illustrated_base(candidate).get("curves", [])
             gallery = {
                 "onnx": exported.onnx.name,
                 CHECKPOINT: exported.facts[CHECKPOINT],
                 "winner": exported.illustrate(),
                 "base": curves,
             }
-            with atomic_write(self.folder / GALLERY) as partial:
-                partial.write_text(json.dumps(gallery))
+            with atomic_write(self.folder / GALLERY) as file:
+                file.write_text(json.dumps(gallery))
         except Exception as exc:
             logger.warning(f"the report has no pictures of the winner: {type(exc).__name__}: {exc}")
+
+    def _illustrated_base(self, candidate: Candidate) -> dict[str, Any]:
+        """Return what a report shows of the base config; nothing if it was validated on other data."""
+        if self._base is not None:
+            return self._base()
+        base = self._base_checkpoint()
+        if base is None or candidate.row.config:
+            return {}
+        return illustrate_checkpoint(base[1], self.context.problem.code)
 
     def _has_gallery(self, exported: Exported) -> bool:
         try:

@@ -65,9 +65,14 @@ def test_base_and_winner_are_told_apart_by_their_intervals(searched, reopened, c
         f"base config: valid_fpr@4 {base.value:.4f} (95 % interval {low:.2f} to {high:.2f}); "
     )
     assert f"winner: trial {rows[0].number}, {rows[0].value:.4f} (" in line
-    apart = facts["gate"]["interval"][0] > high
-    assert line.endswith(f"a significant gain of {rows[0].value - base.value:.3f}") == apart
-    assert line.endswith("the intervals overlap: no significant gain") != apart
+    # On the validation set and on the test split, both by their ONNX files.
+    gains = [facts["base"][name]["value"] for name in ("gain", "test_gain")]
+    assert gains[0] == pytest.approx(rows[0].value - base.value, abs=1e-3)
+    test = facts["gate"]["test"]["metrics"]["valid_fpr@4"]
+    assert gains[1] == pytest.approx(test - facts["base"]["test"]["value"], abs=1e-6)
+    assert f"gain on the test split: {gains[1]:+.3f} (" in output
+    assert f"gain on validation, by which the winner was selected: {gains[0]:+.3f} (" in output
+    assert facts["selection"]["models"] == 4
     report([folder])
     told = " ".join(capsys.readouterr().out.split())
     assert line in told

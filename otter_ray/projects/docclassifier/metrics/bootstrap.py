@@ -28,12 +28,15 @@ from torch import Tensor
 
 from otter_ray.projects.docclassifier.metrics.pair_roc import PairROC, pair_roc, unit
 from otter_ray.projects.docclassifier.metrics.pairs import Pairs, hardest, sample
+from otter_ray.train.model.replicates import Replicates
 
 FPR = 1e-4
 RESAMPLES = 1000
 LEVEL = 0.95
 # Pairs times resamples that are weighed at once: 16 MB a matrix.
 WEIGHTS_AT_ONCE = 2**21
+# Resamples that share a generator.
+DRAWN_AT_ONCE = 16
 # The hardest negative pairs are weighed first: this many times those that may pass, and at least MIN_HARDEST.
 SPARE_FACTOR, MIN_HARDEST = 8, 2**12
 
@@ -71,16 +74,23 @@ class Resample:
 
 
 def resamples(classes: NDArray[np.int64], count: int, at_once: int, seed: int) -> Iterator[Resample]:
-    """Draw `count` resamples, `at_once` of them together."""
-    rng = np.random.default_rng(seed)
+    """Draw `count` resamples, at most `at_once` of them together.
+
+    They depend on the classes and the seed alone: models that are compared see the same resamples.
+    """
     sizes = np.bincount(classes)
     order = np.argsort(classes, kind="stable")
-    for start in range(0, count, at_once):
-        size = min(at_once, count - start)
-        documents = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size).T
-        images = np.empty((len(classes), size))
-        images[order] = np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size).T for n in sizes])
-        yield Resample(documents.astype(np.float64), images, classes)
+    for start in range(0, count, DRAWN_AT_ONCE):
+        rng = np.random.default_rng((seed, start))
+        drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), DRAWN_AT_ONCE).T
+        images = np.empty((len(classes), DRAWN_AT_ONCE))
+        images[order] = np.concatenate(
+            [rng.multinomial(n, np.full(n, 1 / n), DRAWN_AT_ONCE).T for n in sizes]
+        )
+        documents, left = drawn.astype(np.float64), min(DRAWN_AT_ONCE, count - start)
+        for first in range(0, left, at_once):
+            part = slice(first, min(first + at_once, left))
+            yield Resample(documents[:, part], images[:, part], classes)
 
 
 def interval(embeddings: Tensor, labels: Tensor, metric: str) -> tuple[float, float] | None:
@@ -93,14 +103,31 @@ def interval(embeddings: Tensor, labels: Tensor, metric: str) -> tuple[float, fl
         labels: Int `[N]`.
         metric: The metric's name.
     """
+    value, found = _resampled(embeddings, labels, metric)
+    return None if found is None else _interval(value, found.values, found.units)
+
+
+def replicates(embeddings: Tensor, labels: Tensor, metric: str) -> Replicates | None:
+    """Return the values of `valid_fpr@4` or `valid_auc` in resamples of a validation set; else None.
+
+    Args:
+        embeddings: Float `[N, D]`.
+        labels: Int `[N]`; equal ones are resampled in the same way.
+        metric: The metric's name.
+    """
+    return _resampled(embeddings, labels, metric)[1]
+
+
+def _resampled(embeddings: Tensor, labels: Tensor, metric: str) -> tuple[float, Replicates | None]:
+    """Return a metric, and its values in resamples if there are any."""
     if metric not in ("valid_fpr@4", "valid_auc") or not bool(torch.isfinite(embeddings).all()):
-        return None
+        return float("nan"), None
     roc, documents = pair_roc(embeddings, labels), len(set(labels.tolist()))
     if not roc.num_positives or not roc.num_negatives:
-        return None
+        return float("nan"), None
     if metric == "valid_auc":
-        return _interval(roc.auc(), areas(embeddings, labels, roc), documents)
-    return _interval(roc.tpr_at(FPR)[0], rates(embeddings, labels, roc, FPR), documents)
+        return roc.auc(), Replicates(areas(embeddings, labels, roc), documents)
+    return roc.tpr_at(FPR)[0], Replicates(rates(embeddings, labels, roc, FPR), documents)
 
 
 def _interval(rate: float, replicates: Weights, documents: int) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from otter_ray.config import Component, Config
 from otter_ray.errors import ConfigError, TrainingError
-from otter_ray.projects.docclassifier.metrics.bootstrap import interval
+from otter_ray.projects.docclassifier.metrics.bootstrap import interval, replicates
 from otter_ray.projects.docclassifier.metrics.pair_roc import METRICS, PairROC, validation_metrics
 from otter_ray.projects.docclassifier.metrics.rounding import rounding_range
 from otter_ray.projects.docclassifier.modeling.clip_teacher import ClipDistillation
@@ -23,6 +23,7 @@ from otter_ray.projects.docclassifier.modeling.losses import PartialFC
 from otter_ray.projects.docclassifier.visuals import gallery, model_card, previews
 from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.model.module_mixin import BaseMixin
+from otter_ray.train.model.replicates import Replicates
 from otter_ray.train.model.score_range import ScoreRange
 from otter_ray.train.registry import accepted, find_class
 from otter_ray.train.torch_compat import exclude_from_ddp
@@ -210,6 +211,10 @@ class ClassifierModel(BaseMixin, L.LightningModule):
     def score_interval(self, outputs: Tensor, labels: Tensor, metric: str) -> tuple[float, float] | None:
         """Bootstrap over documents and images, for embeddings `[N, D]` with labels `[N]`."""
         return interval(outputs, labels, metric)
+
+    def score_replicates(self, outputs: Tensor, labels: Tensor, metric: str) -> Replicates | None:
+        """Return the metric in resamples of documents and images, for embeddings `[N, D]`, labels `[N]`."""
+        return replicates(outputs, labels, metric)
 
     def score_range(
         self, outputs: Tensor, others: Sequence[Tensor], labels: Tensor, metric: str
