@@ -85,7 +85,8 @@ def compare(base: Network, winner: Winner, direction: Direction) -> Compared:
         test = winner.test if is_shared else build_test(base.config, valid)
         if test is None:
             raise ExportError("the base config has no test split, and the winner's has one")
-        facts |= _on_the_test_split(base, test, winner, winner.test, direction)
+        of_test = _on_the_test_split(base, test, winner, winner.test, direction)
+        facts |= {**of_test, "unpaired": unpaired or of_test["unpaired"]}
     return Compared(facts, predictions, valid)
 
 

@@ -8,6 +8,7 @@ import pytest
 from otter_ray.errors import StudyError
 from otter_ray.export import exporter
 from otter_ray.export.model_files import move_model
+from otter_ray.projects.docclassifier import ClassifierModel
 from otter_ray.report.study_data import StudyData
 from otter_ray.study.opening import study_lock
 from otter_ray.tune.cluster.session import RaySession
@@ -170,3 +171,22 @@ def test_the_export_holds_its_study_and_needs_no_report(context, tmp_path, print
     assert models(context.folder.path)
     assert intruder.is_held == {"study": True, "exported": True, "end": False}
     assert "warning: report.html could not be drawn: IsADirectoryError" in printed()
+
+
+def test_a_comparison_that_fails_does_not_cost_the_winner(context, tiny_run, monkeypatch):
+    """Whatever a project raises."""
+    add_trial(context, tiny_run.best, 0.3)
+
+    def fail(*_):
+        raise ValueError("one resample too many")
+
+    monkeypatch.setattr(ClassifierModel, "score_replicates", fail)
+    outcome = export_winner(context)
+    assert outcome.winner.number == 1
+    facts = outcome.exported.facts
+    assert facts["base"] is None
+    assert "selection" not in facts
+    base, selection = outcome.rejected
+    assert base.startswith("trial 0, the base config, cannot be measured for the comparison: ")
+    assert selection.startswith("how much too good the selection makes the figure cannot be estimated: ")
+    assert all(reason.endswith("ValueError: one resample too many") for reason in outcome.rejected)
