@@ -18,7 +18,7 @@ from otter_ray.errors import ExportError
 from otter_ray.export.evaluation import config_of, read_run_checkpoint
 from otter_ray.export.gate import Predictions
 from otter_ray.export.onnx_file import onnx_section, wrap, write_onnx
-from otter_ray.export.reference import join_batches, join_labels, torch_outputs
+from otter_ray.export.reference import join_batches, join_labels, reduced, torch_outputs
 from otter_ray.formatting import Interval
 from otter_ray.train.builders import load_model_from_config
 from otter_ray.train.model.channels import exported_channels
@@ -60,11 +60,11 @@ class Network:
     run: Run
 
     def predict(self, loader: Any) -> Predictions:
-        """Return outputs and labels over a loader."""
+        """Return what the model keeps of the outputs over a loader, and the labels."""
         outputs, labels = [], []
         for batch in loader:
             inputs, label = self.model.exported_batch(batch)
-            outputs.append(self.run(inputs))
+            outputs.append(reduced(self.model, self.run(inputs), label))
             labels.append(label)
         return join_batches(outputs), join_labels(labels)
 
