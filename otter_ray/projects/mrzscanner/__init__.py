@@ -1,0 +1,28 @@
+"""MRZScanner: read the machine-readable zones of passports, visas and identity cards.
+
+Every class that a config of this project may name can be imported from here.
+"""
+
+from otter_ray.projects.mrzscanner.data.crop_dataset import CropDataset
+from otter_ray.projects.mrzscanner.modeling.backbone import MrzBackbone
+from otter_ray.projects.mrzscanner.modeling.ctc_head import CtcHead
+from otter_ray.projects.mrzscanner.modeling.export_wrappers import WarpReader, WarpSpotting
+from otter_ray.projects.mrzscanner.modeling.grid_head import GridHead
+from otter_ray.projects.mrzscanner.modeling.query_head import QueryHead
+from otter_ray.projects.mrzscanner.modeling.reader import ReaderModel, SpottingModel
+from otter_ray.projects.mrzscanner.modeling.text_loss import TextLoss
+from otter_ray.vision.backbones import Backbone
+
+__all__ = [
+    "Backbone",
+    "CropDataset",
+    "CtcHead",
+    "GridHead",
+    "MrzBackbone",
+    "QueryHead",
+    "ReaderModel",
+    "SpottingModel",
+    "TextLoss",
+    "WarpReader",
+    "WarpSpotting",
+]

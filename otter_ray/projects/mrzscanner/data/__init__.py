@@ -1,0 +1,1 @@
+"""The data sets: drawn crops, documents and scenes, and annotated photographs."""

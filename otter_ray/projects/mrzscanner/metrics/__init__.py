@@ -1,0 +1,1 @@
+"""What is measured: texts by edit distance, regions by overlap."""

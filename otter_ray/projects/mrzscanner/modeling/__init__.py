@@ -1,0 +1,1 @@
+"""Backbone, heads, losses, the LightningModules, and what is exported of them."""

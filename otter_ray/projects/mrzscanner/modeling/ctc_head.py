@@ -1,0 +1,77 @@
+"""Read row by row and column by column, with blanks between: connectionist temporal classification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from otter_ray.projects.mrzscanner.text.icao import SHAPES
+from otter_ray.projects.mrzscanner.text.keys import LENGTH, KeyTable
+
+_ROWS = max(lines for lines, _ in SHAPES)
+# A run of fillers needs a blank between any two.
+_LEAST_COLUMNS = 2 * max(columns for _, columns in SHAPES)
+
+
+class CtcHead(nn.Module):
+    """Features in three rows, read one after the other. Padding is the blank.
+
+    Args:
+        in_dim: Channels of the feature map.
+        map_size: (h, w) of the feature map.
+        keys: The keys of the text.
+        dim: Width of the layers.
+    """
+
+    def __init__(self, in_dim: int, map_size: tuple[int, int], keys: KeyTable, dim: int = 64) -> None:
+        super().__init__()
+        if map_size[1] < _LEAST_COLUMNS or map_size[0] < _ROWS:
+            raise ValueError(
+                f"the feature map is {map_size[0]}x{map_size[1]}, but CTC needs {_ROWS} rows and, as a run of "
+                f"equal characters needs a blank between any two, {_LEAST_COLUMNS} columns. Make image_size larger"
+            )
+        self.pad, self.eos, self.num_keys = keys.pad, keys.eos, len(keys)
+        reach = map_size[0] // _ROWS // 2
+        self.look = nn.Sequential(nn.Conv2d(in_dim, dim, (2 * reach + 1, 3), padding=(reach, 1)), nn.ReLU())
+        self.register_buffer("rows", _thirds(map_size[0]), persistent=False)
+        self.read = nn.Sequential(
+            nn.Conv2d(dim, dim, (1, 5), padding=(0, 2)), nn.ReLU(), nn.Conv2d(dim, len(keys), 1),
+        )  # fmt: skip
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return logits `[N, 3 * w, keys]` of feature maps, the finest first."""
+        read = self.read(self.rows @ self.look(features[0]))
+        return (read.flatten(2).transpose(1, 2),)
+
+    def losses(
+        self, outputs: Sequence[Tensor], labels: Mapping[str, Tensor], smoothing: float
+    ) -> dict[str, Tensor]:
+        """Return the CTC loss of the text before EOS; it knows no smoothing."""
+        logits, text = outputs[0], labels["text"]
+        lengths = (text == self.eos).int().argmax(dim=1)
+        steps = torch.full_like(lengths, logits.shape[1])
+        scores = logits.log_softmax(dim=2).transpose(0, 1)
+        loss = F.ctc_loss(scores, text, steps, lengths, blank=self.pad, zero_infinity=True)
+        return {"text": loss}
+
+    def text(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Return the text without blanks and repetitions, `[N, 93, keys]`: ones where a key is, else zeros.
+
+        By comparisons and products alone, as the clients of the exported file do not collapse.
+        """
+        ids = outputs[0].argmax(dim=2)
+        before = F.pad(ids[:, :-1], (1, 0), value=self.pad)
+        kept = ((ids != self.pad) & (ids != before)).to(outputs[0].dtype)
+        places = kept.cumsum(dim=1) - 1
+        slots = torch.arange(LENGTH, device=ids.device, dtype=places.dtype)
+        at = (places[..., None] == slots).to(kept.dtype) * kept[..., None]  # [N, steps, 93]
+        keys = torch.arange(self.num_keys, device=ids.device, dtype=ids.dtype)
+        return at.transpose(1, 2) @ (ids[..., None] == keys).to(kept.dtype)
+
+
+def _thirds(height: int) -> Tensor:
+    """Return the matrix that averages a map's height to three rows, `[3, height]`."""
+    return F.interpolate(torch.eye(height)[None], _ROWS, mode="area")[0].T.contiguous()

@@ -1,0 +1,29 @@
+"""The parts of trained models that are exported, in the form that the clients take."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from otter_ray.train.model.channels import RGB, reordered
+
+
+class WarpReader(nn.Module):
+    """What a `ReaderModel` reads, place by place.
+
+    Args:
+        model: The trained model.
+        channels: The order of the images' colour channels: `rgb`, as in training, or `bgr`.
+    """
+
+    def __init__(self, model: nn.Module, channels: str = RGB) -> None:
+        super().__init__()
+        self.backbone, self.head, self.channels = model.backbone, model.head, channels
+
+    def forward(self, img: Tensor) -> Tensor:
+        """Return how likely each of the 40 keys is at each place, `[N, 93, 40]`, of images in [0, 1]."""
+        text: Tensor = self.head.text(self.head(self.backbone(reordered(img, self.channels))))
+        return text
+
+
+class WarpSpotting(WarpReader):
+    """What a `SpottingModel` reads: as a reader's, in the spotter's keys."""

@@ -1,0 +1,50 @@
+"""What the cards of exported models say about their use."""
+
+from __future__ import annotations
+
+from otter_ray.config import Config
+from otter_ray.projects.mrzscanner.text.keys import KeyTable
+from otter_ray.train.model.channels import BGR, exported_channels
+
+_OUTPUT = (
+    "Output: for each of 93 places how likely each of the 40 keys is. The text is each place's likeliest key, up to "
+    "the first `<EOS>` and without `<PAD>`. Check digits are neither verified nor corrected: `valid_checked` is the "
+    "share of zones for which they hold. For comparison: `<` everywhere has a `valid_anls` of about 0.38."
+)
+READER_USE = (
+    "Reads the machine-readable zone of a passport, a visa or an identity card (ICAO 9303: TD1, TD2, TD3, MRV-A, "
+    f"MRV-B), cut out and upright. Input: images in [0, 1]. {_OUTPUT}"
+)
+SPOTTER_USE = (
+    "Finds and reads the machine-readable zone of a passport, a visa or an identity card (ICAO 9303) in a "
+    f"photograph that was padded to a square. Input: images in [0, 1]. {_OUTPUT}"
+)
+REGION_USE = (
+    "Finds the machine-readable zone of a passport, a visa or an identity card in a photograph that was padded to a "
+    "square. Input: images in [0, 1]. Output: a mask in [0, 1]; the zone is the rectangle of least area around its "
+    "largest piece. It does not read."
+)
+
+
+def read_image(config: Config) -> str:
+    """Return the lines of a program that read an image file as the model takes it: `image`."""
+    height, width = config.common.image_size
+    order = "" if exported_channels(config) == BGR else "[..., ::-1]"
+    return f"""\
+import sys, cv2, numpy as np, onnxruntime
+image = cv2.resize(cv2.imread(sys.argv[1]), ({width}, {height})){order}
+image = image.transpose(2, 0, 1)[None].astype(np.float32) / 255"""
+
+
+def reader_example(config: Config, keys: KeyTable, file: str) -> str:
+    """Return a program that prints the lines of the zone on an image file."""
+    assert config.onnx is not None
+    shown = list(keys.keys)
+    shown[keys.between_lines] = " "
+    plain = "".join("-" if len(key) > 1 else key for key in shown)
+    return f"""\
+{read_image(config)}
+session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+(text,) = session.run(None, {{"{config.onnx.input_names[0]}": image}})[0].argmax(-1).tolist()
+text = text[: text.index({keys.eos})] if {keys.eos} in text else text
+print("".join("{plain}"[key] for key in text if key != {keys.pad}))"""
