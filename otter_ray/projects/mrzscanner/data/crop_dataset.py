@@ -36,8 +36,8 @@ class CropDataset(Dataset[Item]):
     Args:
         image_size: (h, w) of a crop in pixels.
         formats: Names of the formats to draw, each as often as the others.
-        share_random: Share of zones, 0 to 1, of random characters. The others are made up by ICAO 9303: the more
-            there are, the more a model guesses what it cannot read.
+        share_random: Share of zones, 0 to 1, of random characters. The others are made up by ICAO 9303: the
+            more there are, the more a model guesses what it cannot read.
         length_of_dataset: Number of crops.
         strength: Scale of every disturbance: 0 draws clean and exact crops.
         seed: Seed of the crops. Data sets of different seeds have no zone in common.

@@ -27,8 +27,8 @@ def draw_crop(
         strength: Scale of every disturbance: 0 is an exact crop of a clean print.
 
     Returns:
-        The crop, uint8 [h, w, 3] RGB, and where the corners of the zone's cells are in it: float32 [4, 2], (x, y)
-        in fractions of its sides, clockwise from top left.
+        The crop, uint8 [h, w, 3] RGB, and where the corners of the zone's cells are in it: float32 [4, 2],
+        (x, y) in fractions of its sides, clockwise from top left.
     """
     height, width = image_size
     corners = _corners(rng, len(zone), strength)

@@ -70,7 +70,7 @@ def _blurred(scene: Light, rng: np.random.Generator, most: float) -> Light:
             )
             for sign in (-1, 1)
         ]
-        cv2.line(kernel, *ends, 1.0)
+        cv2.line(kernel, ends[0], ends[1], (1.0,))
         scene = cv2.filter2D(scene, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
     return scene
 

@@ -31,8 +31,8 @@ def _font(size: float) -> ImageFont.FreeTypeFont:
         return ImageFont.truetype(str(FONT), size)
     except OSError as exc:
         raise DataError(
-            f"The font OCR-B cannot be read: {FONT} ({exc}). It is part of otter_ray: install otter_ray again, "
-            "or copy OCRB.otf of Debian's package fonts-ocr-b there."
+            f"The font OCR-B cannot be read: {FONT} ({exc}). It is part of otter_ray: install otter_ray "
+            "again, or copy OCRB.otf of Debian's package fonts-ocr-b there."
         ) from exc
 
 
@@ -50,7 +50,7 @@ def _glyphs(pitch: int, leading: int) -> NDArray[np.uint8]:
     for cell, character in zip(cells, ALPHABET, strict=True):
         image = Image.new("L", (pitch, leading))
         ImageDraw.Draw(image).text((pitch / 2, baseline), character, fill=255, font=font, anchor="ms")
-        cell[:] = image
+        cell[:] = np.asarray(image)
     return cells
 
 
@@ -58,4 +58,5 @@ def printed(zone: Zone, pitch: int, leading: int) -> NDArray[np.uint8]:
     """Return a zone's ink, 0 to 255, uint8 [lines * leading, columns * pitch]."""
     places = np.array([[_PLACES[character] for character in line] for line in zone])
     cells = _glyphs(pitch, leading)[places]
-    return cells.transpose(0, 2, 1, 3).reshape(len(zone) * leading, -1)
+    ink: NDArray[np.uint8] = cells.transpose(0, 2, 1, 3).reshape(len(zone) * leading, -1)
+    return ink

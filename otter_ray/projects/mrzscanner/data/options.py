@@ -39,7 +39,8 @@ def require_readable(image_size: tuple[int, int], formats: Sequence[Format]) -> 
     height = max(form.lines for form in formats) * _ROW
     width = max(form.columns for form in formats) * _CHARACTER
     if image_size[0] < height or image_size[1] < width:
+        names = ", ".join(form.name for form in formats)
         raise DataError(
-            f"common.image_size is {list(image_size)}, but zones of {', '.join(form.name for form in formats)} need "
-            f"at least {_ROW} px a line and {_CHARACTER} px a character. Set it to at least [{height}, {width}]."
+            f"common.image_size is {list(image_size)}, but zones of {names} need at least {_ROW} px a line "
+            f"and {_CHARACTER} px a character. Set it to at least [{height}, {width}]."
         )

@@ -1,7 +1,7 @@
 """Compare texts: ANLS, whole zones, check digits.
 
-Texts are indices `[N, L]` as the exported models give them, joined with separators; `KeyTable` says what they are.
-ANLS is the mean of 1 - distance / length, with Levenshtein's distance and the longer text's length.
+Texts are indices `[N, L]` as the exported models give them, joined with separators; `KeyTable` says what they
+are. ANLS is the mean of 1 - distance / length, with Levenshtein's distance and the longer text's length.
 """
 
 from __future__ import annotations

@@ -30,8 +30,9 @@ class CtcHead(nn.Module):
         super().__init__()
         if map_size[1] < _LEAST_COLUMNS or map_size[0] < _ROWS:
             raise ValueError(
-                f"the feature map is {map_size[0]}x{map_size[1]}, but CTC needs {_ROWS} rows and, as a run of "
-                f"equal characters needs a blank between any two, {_LEAST_COLUMNS} columns. Make image_size larger"
+                f"the feature map is {map_size[0]}x{map_size[1]}, but CTC needs {_ROWS} rows, and "
+                f"{_LEAST_COLUMNS} columns: a run of equal characters needs a blank between any two. Make "
+                "common.image_size larger"
             )
         self.pad, self.eos, self.num_keys = keys.pad, keys.eos, len(keys)
         reach = map_size[0] // _ROWS // 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from otter_ray.train.model.channels import RGB, reordered
@@ -15,7 +17,7 @@ class WarpReader(nn.Module):
         channels: The order of the images' colour channels: `rgb`, as in training, or `bgr`.
     """
 
-    def __init__(self, model: nn.Module, channels: str = RGB) -> None:
+    def __init__(self, model: Any, channels: str = RGB) -> None:
         super().__init__()
         self.backbone, self.head, self.channels = model.backbone, model.head, channels
 

@@ -20,17 +20,18 @@ _LEFT, _RIGHT = 1 / 6, 5 / 6  # of the crop's width: where the heights of lines 
 class GridHead(nn.Module):
     """Character by character on the zone's grid.
 
-    It tells which of the three grids it is, where the middles of the first and the last column are, and how high
-    the first and the last line are at the left and at the right. Features are then read at each cell of each
-    grid, by one classifier.
+    It tells which of the three grids it is, where the middles of the first and the last column are, and how
+    high the first and the last line are at the left and at the right. Features are then read at each cell of
+    each grid, by one classifier.
 
     Args:
         in_dim: Channels of the feature map.
+        map_size: (h, w) of the feature map.
         keys: The keys of the text.
         dim: Width of the layers.
     """
 
-    def __init__(self, in_dim: int, keys: KeyTable, dim: int = 64) -> None:
+    def __init__(self, in_dim: int, map_size: tuple[int, int], keys: KeyTable, dim: int = 64) -> None:
         super().__init__()
         self.columns = nn.Sequential(
             nn.Conv1d(2 * in_dim, dim, 5, padding=2),
@@ -49,15 +50,18 @@ class GridHead(nn.Module):
         )
         for place, (lines, columns) in enumerate(SHAPES):
             self.register_buffer(f"frame_{place}", _frame(lines, columns, keys), persistent=False)
+        self.third = max(1, map_size[1] // 3)
         # The alphabet's characters are consecutive keys.
         self.first_key, self.num_keys = keys.index[ALPHABET[0]], len(keys)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return format `[N, 3]`, places `[N, 6]` and of each grid the characters `[N, lines, columns, 37]`."""
+        """Return format `[N, 3]`, places `[N, 6]`, and of each grid the characters `[N, lines, columns, 37]`.
+
+        The characters are logits, in the order of the alphabet.
+        """
         finest = features[0]
         profile = self.columns(torch.cat([finest.mean(dim=2), finest.amax(dim=2)], dim=1))
-        third = max(1, finest.shape[3] // 3)
-        sides = (finest[..., :third].mean(dim=3), finest[..., -third:].mean(dim=3))
+        sides = (finest[..., : self.third].mean(dim=3), finest[..., -self.third :].mean(dim=3))
         places = torch.cat(
             [_middle(self.ends(profile)), *(_middle(self.heights(side)) for side in sides)], dim=1
         )
@@ -104,11 +108,12 @@ class GridHead(nn.Module):
         """Return which labels `[N, 93]` have a grid's separators and end where it has them."""
         frame = getattr(self, f"frame_{place}")
         fixed = frame.sum(dim=1) > 0
-        return (text[:, fixed] == frame[fixed].argmax(dim=1)).all(dim=1)
+        same: Tensor = text[:, fixed] == frame[fixed].argmax(dim=1)
+        return same.all(dim=1)
 
 
 def _frame(lines: int, columns: int, keys: KeyTable) -> Tensor:
-    """Return what a text of this grid has around its characters: separators, EOS and padding, `[93, keys]`."""
+    """Return what this grid has around its characters: separators, EOS and padding, `[93, keys]`."""
     frame = torch.zeros(LENGTH, len(keys))
     end = lines * (columns + 1) - 1
     frame[columns : end : columns + 1, keys.between_lines] = 1

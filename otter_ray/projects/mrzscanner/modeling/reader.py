@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import lightning as L
@@ -39,7 +40,7 @@ class ReaderModel(BaseMixin, L.LightningModule):
     KEYS: ClassVar[KeyTable] = READER_KEYS
     SCORES = ("valid_accuracy", "valid_anls", "valid_checked", "valid_format")
     METRICS = ("loss", "loss_step", "loss_epoch", "lr", "text_loss", "format_loss", "zone_loss", *SCORES)
-    STEADIER: ClassVar[Mapping[str, str]] = {"valid_accuracy": "valid_anls", "valid_checked": "valid_anls"}
+    STEADIER = MappingProxyType({"valid_accuracy": "valid_anls", "valid_checked": "valid_anls"})
     FRESH = ("head.",)
     INTENDED_USE = model_card.READER_USE
 

@@ -162,15 +162,15 @@ def check_zone(zone: Sequence[str], key: str) -> Zone:
         if wrong := sorted(set(line) - set(ALPHABET)):
             lower = " Write it in capitals." if line.upper() != line else ""
             raise DataError(
-                f"{key}: line {number} has {', '.join(map(repr, wrong))}, but a zone consists of A-Z, 0-9 and "
+                f"{key}: line {number} has {', '.join(map(repr, wrong))}, but a zone has only A-Z, 0-9 and "
                 f"{FILLER}.{lower}"
             )
     lengths = [len(line) for line in zone]
     if (len(zone), lengths[0]) not in SHAPES or len(set(lengths)) > 1:
         shapes = ", ".join(f"{lines}x{columns}" for lines, columns in SHAPES)
         raise DataError(
-            f"{key}: the lines have {', '.join(map(str, lengths))} characters, but zones are {shapes}. Correct "
-            "the lines."
+            f"{key}: the lines have {', '.join(map(str, lengths))} characters, but zones are {shapes}. "
+            "Correct the lines."
         )
     return tuple(zone)
 
@@ -235,7 +235,58 @@ def _date(rng: np.random.Generator, first: int, last: int) -> str:
 
 
 # Codes that are printed often, and any three letters now and then: whoever reads must not guess.
-_STATES = ["UTO", "D<<", "USA", "GBR", "FRA", "ESP", "ITA", "NLD", "BEL", "CHE", "AUT", "POL", "CZE", "SWE", "NOR", "DNK", "FIN", "GRC", "PRT", "IRL", "ROU", "HUN", "UKR", "RUS", "TUR", "CHN", "TWN", "JPN", "KOR", "IND", "IDN", "VNM", "THA", "PHL", "MYS", "SGP", "AUS", "NZL", "CAN", "MEX", "BRA", "ARG", "CHL", "COL", "PER", "ZAF", "NGA", "KEN", "EGY", "MAR"]
+_STATES = [
+    "UTO",
+    "D<<",
+    "USA",
+    "GBR",
+    "FRA",
+    "ESP",
+    "ITA",
+    "NLD",
+    "BEL",
+    "CHE",
+    "AUT",
+    "POL",
+    "CZE",
+    "SWE",
+    "NOR",
+    "DNK",
+    "FIN",
+    "GRC",
+    "PRT",
+    "IRL",
+    "ROU",
+    "HUN",
+    "UKR",
+    "RUS",
+    "TUR",
+    "CHN",
+    "TWN",
+    "JPN",
+    "KOR",
+    "IND",
+    "IDN",
+    "VNM",
+    "THA",
+    "PHL",
+    "MYS",
+    "SGP",
+    "AUS",
+    "NZL",
+    "CAN",
+    "MEX",
+    "BRA",
+    "ARG",
+    "CHL",
+    "COL",
+    "PER",
+    "ZAF",
+    "NGA",
+    "KEN",
+    "EGY",
+    "MAR",
+]
 
 
 def _state(rng: np.random.Generator) -> str:

@@ -1,7 +1,8 @@
 """The keys of the exported models: which index of an output's last axis is which character.
 
-The clients of the recogniser and of the spotter count the same 40 keys in different orders. Both are said here
-and nowhere else. A label is `LENGTH` indices: the lines with separators between them, one EOS, and padding.
+The clients of the recogniser and of the spotter count the same 40 keys in different orders. Both are said
+here and nowhere else. A label is `LENGTH` indices: the lines with separators between them, one EOS, and
+padding.
 """
 
 from __future__ import annotations

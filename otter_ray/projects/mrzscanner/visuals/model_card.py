@@ -7,22 +7,18 @@ from otter_ray.projects.mrzscanner.text.keys import KeyTable
 from otter_ray.train.model.channels import BGR, exported_channels
 
 _OUTPUT = (
-    "Output: for each of 93 places how likely each of the 40 keys is. The text is each place's likeliest key, up to "
-    "the first `<EOS>` and without `<PAD>`. Check digits are neither verified nor corrected: `valid_checked` is the "
-    "share of zones for which they hold. For comparison: `<` everywhere has a `valid_anls` of about 0.38."
+    "Output: for each of 93 places how likely each of the 40 keys is. The text is each place's likeliest "
+    "key, up to the first `<EOS>` and without `<PAD>`. Check digits are neither verified nor corrected: "
+    "`valid_checked` is the share of zones for which they hold. For comparison: `<` everywhere has a "
+    "`valid_anls` of about 0.38."
 )
-READER_USE = (
-    "Reads the machine-readable zone of a passport, a visa or an identity card (ICAO 9303: TD1, TD2, TD3, MRV-A, "
-    f"MRV-B), cut out and upright. Input: images in [0, 1]. {_OUTPUT}"
-)
-SPOTTER_USE = (
-    "Finds and reads the machine-readable zone of a passport, a visa or an identity card (ICAO 9303) in a "
-    f"photograph that was padded to a square. Input: images in [0, 1]. {_OUTPUT}"
-)
+_ZONE = "machine-readable zone of a passport, a visa or an identity card (ICAO 9303)"
+_INPUT = "Input: images in [0, 1]."
+READER_USE = f"Reads the {_ZONE}, cut out and upright: TD1, TD2, TD3, MRV-A and MRV-B. {_INPUT} {_OUTPUT}"
+SPOTTER_USE = f"Finds and reads the {_ZONE} in a photograph that was padded to a square. {_INPUT} {_OUTPUT}"
 REGION_USE = (
-    "Finds the machine-readable zone of a passport, a visa or an identity card in a photograph that was padded to a "
-    "square. Input: images in [0, 1]. Output: a mask in [0, 1]; the zone is the rectangle of least area around its "
-    "largest piece. It does not read."
+    f"Finds the {_ZONE} in a photograph that was padded to a square. {_INPUT} Output: a mask in [0, 1]; the "
+    "zone is the rectangle of least area around its largest piece. It does not read."
 )
 
 
