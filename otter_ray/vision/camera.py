@@ -38,6 +38,13 @@ def capture(
     if strength == 0:
         return resize(image, image_size)
     scene = _shoot(image, rng, (height * _OVERSAMPLING, width * _OVERSAMPLING), strength)
+    return develop(scene, rng, image_size, strength)
+
+
+def develop(
+    scene: Image, rng: np.random.Generator, image_size: tuple[int, int], strength: float = 1.0
+) -> Image:
+    """Light a scene uint8 [H, W, 3] and take it with a camera, as `capture` does."""
     lit = _illuminate(scene.astype(np.float32), rng, strength)
     sharp = resize(_defocus(lit, rng, strength), image_size)
     return _compress(_sensor(sharp, rng, strength), rng, strength)

@@ -96,8 +96,8 @@ def drawn_images(
         return camera.resize(drawing.draw_document(index, seed), image_size, resizing)
 
     names = [f"document_{index:05d}" for index in range(count)]
-    key = cache_key("drawn", count, seed, image_size, _code(drawing), *_other_than_area(resizing))
-    return cached_table(key, lambda: map(Row, names, names, _in_order(draw, range(count), "drawing")))
+    key = cache_key("drawn", count, seed, image_size, source_digest(drawing), *_other_than_area(resizing))
+    return cached_table(key, lambda: map(Row, names, names, in_order(draw, range(count), "drawing")))
 
 
 def cached_captures(
@@ -131,8 +131,8 @@ def cached_captures(
     items = [(int(document), shot) for document in chosen for shot in range(per_document)]
     names = [f"{documents.names[document]}#{shot}" for document, shot in items]
     labels = [documents.names[document] for document, _ in items]
-    key = cache_key("captures", documents.path.stem, items, image_size, strength, seed, _code(camera))
-    return cached_table(key, lambda: map(Row, names, labels, _in_order(photograph, items, "photographing")))
+    key = cache_key("captures", documents.path.stem, items, image_size, strength, seed, source_digest(camera))
+    return cached_table(key, lambda: map(Row, names, labels, in_order(photograph, items, "photographing")))
 
 
 def _other_than_area(resizing: str) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def _decoded(folder: Path, names: list[str], key: str, fit: Callable[[Pixels], P
         return _decode(folder / name, fit)
 
     good = 0
-    for name, (image, reason) in zip(names, _in_order(decode, names, f"decoding {folder}"), strict=True):
+    for name, (image, reason) in zip(names, in_order(decode, names, f"decoding {folder}"), strict=True):
         good += image is not None
         shown = file_name(name)
         yield Row(shown, sys.intern(shown.split("/")[0]) if "/" in shown else "", image, reason)
@@ -194,7 +194,7 @@ def _read(path: Path) -> bytes | str:
     return path.read_bytes()
 
 
-def _in_order(make: Callable[[T], Made], items: Sequence[T], doing: str) -> Iterator[Made]:
+def in_order(make: Callable[[T], Made], items: Sequence[T], doing: str) -> Iterator[Made]:
     """Yield `make` of every item, in order, by all cores, and show the progress.
 
     Drawing, decoding and resizing release the interpreter lock. Only a few results per core are held, however
@@ -214,7 +214,7 @@ def _in_order(make: Callable[[T], Made], items: Sequence[T], doing: str) -> Iter
             bar.update()
 
 
-def _code(module: ModuleType) -> str:
+def source_digest(module: ModuleType) -> str:
     """Hash the source of a module or package: the pixels that it makes change with it."""
     assert module.__file__ is not None
     path = Path(module.__file__)

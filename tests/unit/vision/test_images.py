@@ -21,7 +21,7 @@ from otter_ray.cpus import available_cpus
 from otter_ray.errors import DataError
 from otter_ray.projects.docclassifier.data.evaluation_sets import CaptureDataset, RealDataset
 from otter_ray.vision.image_cache import Row, cache_key, cached_table
-from otter_ray.vision.images import _in_order, drawn_images, load_images
+from otter_ray.vision.images import drawn_images, in_order, load_images
 
 KEY = "dataset.train_options.options.root"
 
@@ -291,7 +291,7 @@ except MemoryError:
 
 def test_results_come_in_order_and_are_not_made_far_ahead():
     made = []
-    results = _in_order(lambda item: made.append(item) or item, range(10_000), "counting")
+    results = in_order(lambda item: made.append(item) or item, range(10_000), "counting")
     assert [next(results) for _ in range(20)] == list(range(20))
     time.sleep(0.1)
     assert len(made) <= 20 + 8 * available_cpus() + 1

@@ -1,0 +1,1 @@
+"""What DocAligner trains on, validates and tests with."""

@@ -1,0 +1,1 @@
+"""The model of DocAligner: its heads, loss, targets and export wrappers."""
