@@ -4,6 +4,7 @@ Every class that a config of this project may name can be imported from here.
 """
 
 from otter_ray.projects.docaligner.data.paper_dataset import PaperDataset
+from otter_ray.projects.docaligner.data.photo_dataset import PhotoDataset
 from otter_ray.projects.docaligner.modeling.export_wrapper import WarpHeatmap, WarpPoints
 from otter_ray.projects.docaligner.modeling.heads import HeatmapHead, PointHead
 from otter_ray.projects.docaligner.modeling.losses import CornerLoss
@@ -20,6 +21,7 @@ __all__ = [
     "CornerLoss",
     "HeatmapHead",
     "PaperDataset",
+    "PhotoDataset",
     "PointHead",
     "WarpHeatmap",
     "WarpPoints",

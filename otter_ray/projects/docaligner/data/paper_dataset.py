@@ -64,8 +64,6 @@ class PaperDataset(Dataset[Item]):
             of range, or two data sets draw the same documents.
     """
 
-    disjoint_by = "drawn_seed"
-
     def __init__(
         self,
         image_size: tuple[int, int],

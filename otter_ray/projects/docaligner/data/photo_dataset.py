@@ -1,0 +1,145 @@
+"""The data set of photographs whose corners somebody has marked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from torch.utils.data import Dataset
+
+from otter_ray.errors import DataError
+from otter_ray.projects.docaligner.corners import in_order, label
+from otter_ray.projects.docaligner.data.options import option_key
+from otter_ray.projects.docaligner.data.paper_dataset import Item, as_item
+from otter_ray.projects.docaligner.metrics.jaccard import crosses
+from otter_ray.vision.camera import BILINEAR
+from otter_ray.vision.images import listed, load_images
+
+GROUND_TRUTH = "gt.json"
+Mark = tuple[NDArray[np.float64] | None, int, int]  # corners in fractions, width, height
+
+
+class PhotoDataset(Dataset[Item]):
+    """Photographs with known corners: to validate and to test with.
+
+    `gt.json` in the folder is a list of `{"file_path": PATH, "polygon": [[[x, y], [x, y], [x, y], [x, y]]]}`:
+    a path below the folder, and the corners in pixels, in any order around the document. An empty polygon is
+    a photograph without a document. Images that the file does not name are left out.
+
+    Args:
+        image_size: (h, w) of an item, to which photographs are resized bilinearly, as clients do it.
+        root: The folder.
+        valid_dataset: The validation set, if this is the test set: the two must not share a photograph.
+
+    Raises:
+        DataError: The folder or its `gt.json` cannot be used; every faulty entry is named.
+    """
+
+    thumbnails = None
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        *,
+        root: str,
+        valid_dataset: Any = None,
+    ) -> None:
+        part = "valid" if valid_dataset is None else "test"
+        key = option_key("root", part)
+        size = int(image_size[0]), int(image_size[1])
+        table = load_images(root, size, key, BILINEAR)
+        folder = Path(root).expanduser().absolute()
+        rows = {name: row for row, name in enumerate(table.names)}
+        marks = _marks(folder, key, rows)
+        self._table, self._items = table, [(rows[name], label(*mark)) for name, mark in marks.items()]
+        self.photographs = {str(folder / name) for name in marks}
+        if not any(corners is not None for corners, _, _ in marks.values()):
+            raise DataError(
+                f"{key} is {root!r}, but none of its photographs shows a document: nothing to score."
+            )
+        if shared := sorted(self.photographs & getattr(valid_dataset, "photographs", set())):
+            raise DataError(
+                f"{key}: the validation set has the same photographs: {listed(shared)}. Remove them."
+            )
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        row, about = self._items[index]
+        return as_item(self._table.images[row], about.copy())
+
+
+def _marks(folder: Path, key: str, known: dict[str, int]) -> dict[str, Mark]:
+    """Read the corners: relative path -> what is marked there."""
+    path = folder / GROUND_TRUTH
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise DataError(f"{key}: {path} cannot be read: {exc.strerror}. Write the corners into it.") from exc
+    except ValueError as exc:
+        raise DataError(f"{key}: {path} is not JSON: {exc}. Correct it.") from exc
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{key}: {path} must be a list of {{file_path, polygon}}, with at least one entry.")
+    found, faults = dict[str, Mark](), []
+    for number, entry in enumerate(entries):
+        try:
+            name, mark = _mark(folder, entry, known)
+            if name in found:
+                raise ValueError(f"{name} is marked twice. Remove one of the two")
+            found[name] = mark
+        except ValueError as exc:
+            faults.append(f"entry {number}: {exc}")
+    if faults:
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise DataError(f"{key}: {path}: {'; '.join(faults[:5])}{more}. Correct them.")
+    return found
+
+
+def _mark(folder: Path, entry: Any, known: dict[str, int]) -> tuple[str, Mark]:
+    """Return one entry. Raises ValueError with what is wrong with it."""
+    if not (isinstance(entry, dict) and isinstance(entry.get("file_path"), str) and "polygon" in entry):
+        raise ValueError("it has no file_path, or no polygon")
+    name, polygon = entry["file_path"], entry["polygon"]
+    if name not in known:
+        raise ValueError(f"{name} is no image below the folder, or cannot be read")
+    with PillowImage.open(folder / name) as file:
+        width, height = file.size
+        if file.getexif().get(274) in (5, 6, 7, 8):  # EXIF's orientation: turned by a quarter
+            width, height = height, width
+    if not isinstance(polygon, list):
+        raise ValueError(f"{name}: polygon is no list")
+    if not polygon:
+        return name, (None, width, height)
+    if len(polygon) > 1:
+        raise ValueError(f"{name} has {len(polygon)} polygons, but a photograph shows one document")
+    return name, (_corners(name, polygon[0], width, height), width, height)
+
+
+def _corners(name: str, polygon: Any, width: int, height: int) -> NDArray[np.float64]:
+    try:
+        corners = np.array(polygon, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: its corners are not numbers [x, y]") from None
+    if corners.ndim != 2 or corners.shape[1] != 2:
+        raise ValueError(f"{name}: its corners are not numbers [x, y]")
+    if len(corners) != 4:
+        raise ValueError(f"{name} has {len(corners)} corners, but a document has 4")
+    if not np.isfinite(corners).all():
+        raise ValueError(f"{name} has a corner that is not a finite number")
+    if crosses(corners.tolist()):
+        raise ValueError(
+            f"{name}: the sides of its polygon cross. Give the corners in order around the document"
+        )
+    fractions = (corners + 0.5) / [width, height]
+    # A corner at the last pixel may be given as the image's size.
+    slack = 1.0 / np.array([width, height])
+    if ((fractions < -slack) | (fractions > 1 + slack)).any():
+        raise ValueError(f"{name} has a corner outside the photograph, which is {width}x{height}")
+    return in_order(fractions.clip(0, 1))
