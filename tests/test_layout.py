@@ -111,6 +111,7 @@ MAX_PARAMETERS = 8
 # Class that a config names -> why its arguments stay: they are keys of configs that people have written.
 LONG_BY_CONTRACT = {
     "projects.docclassifier.data.training_set.SynthDataset.__init__": "`dataset.train_options.options`",
+    "projects.docaligner.data.paper_dataset.PaperDataset.__init__": "`dataset.*_options.options`",
     "projects.docclassifier.data.evaluation_sets.CaptureDataset.__init__": "`dataset.valid_options.options`",
 }
 # Libraries whose private parts may change with any version.
