@@ -28,11 +28,11 @@ class SceneOptions:
     """How hard scenes are.
 
     Attributes:
-        strength: Scale of light, focus and noise, of bends and of clutter.
+        strength: Scale of light, focus and noise, of bends and of clutter, and of turns and tilts.
         occlusion: Share of documents of which something covers an edge.
         patch: Share of documents of which something covers a corner.
-        max_turn: Degrees by which a document is turned away from a quarter turn.
-        max_tilt: Degrees by which the camera is not above the document.
+        max_turn: Degrees by which a document is turned away from a quarter turn, at strength 1.
+        max_tilt: Degrees by which the camera is not above the document, at strength 1.
     """
 
     strength: float = 1.0
@@ -100,13 +100,14 @@ def _frame_aspect(rng: np.random.Generator) -> float:
 def _pose(rng: np.random.Generator, aspect: float, frame: Points, options: SceneOptions) -> Points:
     """Return where the document's corners are, `[4, 2]` in fractions of the frame, in its reading order."""
     page = (_SQUARE - 0.5) * [np.sqrt(aspect), np.sqrt(1 / aspect)]
-    turn = np.deg2rad(np.clip(rng.normal(0, 0.4) * options.max_turn, -options.max_turn, options.max_turn))
+    ease = np.sqrt(options.strength)
+    turn = np.deg2rad(np.clip(rng.normal(0, 0.4), -1, 1) * ease * options.max_turn)
     # Most people hold the camera so that the document is as upright or lying as the frame.
     lies = (aspect > 1) != (frame[0] > frame[1])
     quarter = rng.choice([0, 2]) if rng.random() < 0.75 else rng.choice([1, 3])
     turn += np.pi / 2 * (quarter + lies)
     flat = page @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    tilt = np.deg2rad(min(abs(rng.normal(0, 0.45)) * options.max_tilt, options.max_tilt))
+    tilt = np.deg2rad(min(abs(rng.normal(0, 0.45)), 1) * ease * options.max_tilt)
     towards = rng.choice([np.pi / 2, rng.uniform(0, 2 * np.pi)])
     axis = np.array([np.cos(towards), np.sin(towards)])
     along = flat @ axis  # moves away from the camera
@@ -118,7 +119,7 @@ def _pose(rng: np.random.Generator, aspect: float, frame: Points, options: Scene
     if rng.random() < 0.22:  # the page nearly fills the frame
         scale = room.min() * rng.uniform(0.86, 1)
     else:
-        share = np.exp(rng.uniform(np.log(0.12), np.log(0.75)))
+        share = np.exp(rng.uniform(np.log(0.25 - 0.13 * ease), np.log(0.75)))
         scale = min(np.sqrt(share * frame.prod() / _area(seen)), room.min())
     seen = seen * scale
     slack = frame * (1 - 2 * _MARGIN) - np.ptp(seen, axis=0)
