@@ -119,6 +119,31 @@ def comparison(facts: Mapping[str, Any], direction: Direction, best: int) -> str
     )
 
 
+PRECISION_COLUMNS = ("precision", "size", "latency", "metric", "loss", "test", "file")
+
+
+def precision_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of one of an exported model's files, in the order of `PRECISION_COLUMNS`.
+
+    Args:
+        row: of the JSON's `precisions`.
+    """
+    if row["value"] is None:
+        return (row["precision"], "-", "-", "-", "-", "-", row["reason"])
+    loss = row["loss"]
+    figures = (
+        f"{row['bytes'] / 1e6:.3f} MB",
+        f"{row['latency_ms']:.3f} ms",
+        with_interval(row["value"], row["interval"], name=""),
+        "-" if loss is None else with_interval(loss["value"], loss["interval"], name=""),
+        fixed(row["test"]),
+    )
+    left = f" ({len(row['left_out'])} layers in float32)" if row["left_out"] else ""
+    advice = f" ({row['advice']})" if row["advice"] else ""
+    what = f"not handed out: {row['reason']}" if row["reason"] else f"{row['file']}{left}{advice}"
+    return (row["precision"], *figures, what)
+
+
 def announcement(test: Mapping[str, Any], metric: str) -> str:
     """Report the result on the test split."""
     classes = f" of {test['classes']} classes" if test["classes"] else ""

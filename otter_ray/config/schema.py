@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetPydanticSchema, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic wants this one before Python 3.12
 
@@ -127,6 +135,25 @@ class InputShape(Section):
     dtype: Name = "float32"
 
 
+# Names in the metadata of an ONNX file and in its JSON that an export writes.
+OWN_META_INFO = {
+    "additional_meta_info", "base", "channels", "checkpoint", "checkpoint_sha256", "config", "config_sha256",
+    "data", "date", "epoch", "example", "flops", "gate", "inputs", "intended_use", "macs", "metric",
+    "onnx_sha256", "outputs", "parameters", "precision", "precisions", "quantize", "rejected", "selection",
+    "trial", "versions",
+}  # fmt: skip
+
+
+def _none_of_ours(info: dict[str, Any]) -> dict[str, Any]:
+    if taken := sorted(OWN_META_INFO & info.keys()):
+        text = f"{', '.join(taken)}: an export writes these itself. Choose other names."
+        raise PydanticCustomError("rule", "{text}", {"text": text})
+    return info
+
+
+MetaInfo = Annotated[Mapping, AfterValidator(_none_of_ours)]
+
+
 class Onnx(Section):
     """What is exported, and how."""
 
@@ -138,6 +165,53 @@ class Onnx(Section):
     options: Options = Field(default_factory=dict)  # arguments of torch.onnx.export
     # Arguments of the wrapper besides the model, such as `channels: bgr` for images as OpenCV reads them.
     wrapper_options: Options = Field(default_factory=dict)
+    # Entries for the ONNX file's own metadata, each written as JSON.
+    additional_meta_info: MetaInfo | None = None
+
+
+PRECISIONS = ("fp16", "int8")
+
+
+class Calibration(Section):
+    """How the ranges of an int8 file's values are found: on training items without augmentation."""
+
+    images: Count | None = None  # training items that are run; absent: 512
+    # How a range is chosen; absent: percentile.
+    method: Annotated[
+        Literal["percentile", "entropy", "minmax"] | None, Rule("percentile, entropy or minmax")
+    ] = None
+
+
+class Quantize(Section):
+    """Which files of lower precision are made of the exported model, and what they may lose."""
+
+    do_quant: Flag | None = None  # whether files are made; absent: false
+    # Precisions of the files; absent: fp16 and int8.
+    precisions: Annotated[
+        list[Literal["fp16", "int8"]] | None, Field(min_length=1), Rule("a list of fp16 and int8")
+    ] = None
+    calibration: Calibration | None = None
+    max_loss: NotNegative | None = None  # how much worse the metric may be than the fp32 file's; absent: 0.01
+
+    @property
+    def wanted(self) -> list[str]:
+        """The precisions of the files to make; none if `do_quant` is not true."""
+        return list(dict.fromkeys(self.precisions or PRECISIONS)) if self.do_quant else []
+
+    @property
+    def method(self) -> str:
+        """How a range is chosen."""
+        return (self.calibration and self.calibration.method) or "percentile"
+
+    @property
+    def images(self) -> int:
+        """The number of training items that are run to find ranges."""
+        return (self.calibration and self.calibration.images) or 512
+
+    @property
+    def loss_limit(self) -> float:
+        """How much worse the metric of a file may be than that of the fp32 file."""
+        return 0.01 if self.max_loss is None else float(self.max_loss)
 
 
 class Dataset(Section):
@@ -199,7 +273,7 @@ class Sections(Section):
     trainer: Trainer
     model: Model
     onnx: Onnx | None = None
-    quantize: Mapping | None = None
+    quantize: Quantize | None = None
     dataset: Dataset
     dataloader: Dataloader
     optimizer: Component

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from otter_ray.cli import Sets, cli_errors
-from otter_ray.formatting import printable
+from otter_ray.formatting import precision_cells, printable
 from otter_ray.user_folders import use_sound_folders
 
 
@@ -22,6 +22,13 @@ def export(
         typer.Option(
             help="Project whose code the checkpoint may run; those that come with otter_ray may always. "
             "\\[default: that of configs/CONFIG.yaml in the current folder]"
+        ),
+    ] = None,
+    quantize: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also make a file of this precision: fp16 or int8; may be given twice. "
+            "\\[default: what the config's quantize section asks for]"
         ),
     ] = None,
     folder: Annotated[
@@ -41,16 +48,25 @@ def export(
         from otter_ray.config.user_paths import user_path
         from otter_ray.export.evaluation import config_of, read_run_checkpoint
         from otter_ray.export.exporter import export_checkpoint, find_checkpoint
+        from otter_ray.export.precision.files import add_precisions
+        from otter_ray.export.precision.request import asked_precisions, direction_of
 
         checkpoint = find_checkpoint(user_path(source, "RUN_OR_CHECKPOINT"))
         folder = folder and user_path(folder, "--folder")
         record = read_run_checkpoint(checkpoint)
         trusted = project or project_here(record["config_name"])
         config = config_of(record, checkpoint, trusted).with_sets(sets) if sets else None
+        asked = asked_precisions(config or config_of(record, checkpoint, trusted), quantize or [])
         exported = export_checkpoint(checkpoint, folder or checkpoint.parent, config, project=trusted)
         typer.echo(printable(str(exported.gate)))
         if announcement := exported.gate.announcement():
             typer.echo(printable(announcement))
+        if asked is not None and asked.wanted:
+            rows = add_precisions(
+                exported.onnx, checkpoint, asked, direction_of(record), config, project=trusted
+            )
+            for row in rows:
+                typer.echo(printable(" | ".join(precision_cells(row))))
         typer.echo(f"onnx: {exported.onnx}")
 
 

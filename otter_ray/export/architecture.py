@@ -13,5 +13,7 @@ def architecture_key(config: Config) -> str:
     if "backbone" in model:
         model["backbone"]["options"].pop("pretrained", None)
     onnx = config.onnx and config.onnx.model_dump()
+    if onnx:
+        onnx.pop("additional_meta_info", None)
     known = [config.project, model, config.common.image_size, onnx]
     return json.dumps(known, sort_keys=True, default=str)

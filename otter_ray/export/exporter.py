@@ -31,6 +31,7 @@ from otter_ray.export.model_files import (
     EXPORTS,
     exports_in,
     facts_file,
+    file_digest,
     free_name,
     move_model,
     plain_stem,
@@ -126,11 +127,11 @@ def export_checkpoint(
             network = onnx_network(partial, config, model)
             facts = facts(Winner(network, metric, valid, predictions, test))
         provenance |= {**_usage(reference, target.name), **(facts or {})}
-        add_metadata(partial, provenance)
+        add_metadata(partial, {**_meta_info(config), **provenance})
         flush_to_disk(partial)
         if label is None:
             set_earlier_aside(folder)
-        write_facts(target, provenance | {"onnx_sha256": _digest(partial)})
+        write_facts(target, provenance | {"onnx_sha256": file_digest(partial)})
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -202,7 +203,7 @@ def set_earlier_aside(folder: Path, keep: Path | None = None) -> None:
 def _is_whole(onnx: Path, facts: Mapping[str, Any]) -> bool:
     """Return whether an ONNX file is still the one that passed the gate."""
     digest = facts.get("onnx_sha256")
-    if onnx.is_file() and digest in (None, _digest(onnx)):
+    if onnx.is_file() and digest in (None, file_digest(onnx)):
         return True
     logger.warning(f"{onnx}: is not the file that passed the gate. It is exported again.")
     return False
@@ -238,6 +239,11 @@ def _provenance(reference: ReferenceModel, gate: GateResult, checkpoint: Path, e
     }
 
 
+def _meta_info(config: Config) -> Mapping[str, Any]:
+    """Return what the config adds to the metadata of an ONNX file. Its names are none of an export's own."""
+    return getattr(config.onnx, "additional_meta_info", None) or {}
+
+
 def _usage(reference: ReferenceModel, file: str) -> dict[str, Any]:
     """Return what the card says in addition to the figures."""
     config, model = reference.config, reference.model
@@ -251,9 +257,4 @@ def _usage(reference: ReferenceModel, file: str) -> dict[str, Any]:
 def _identity(config: Config, checkpoint: Path) -> dict[str, str]:
     """Return what makes two exports the same, wherever the checkpoint is now."""
     text = to_yaml(config).encode()
-    return {"config_sha256": hashlib.sha256(text).hexdigest(), "checkpoint_sha256": _digest(checkpoint)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"config_sha256": hashlib.sha256(text).hexdigest(), "checkpoint_sha256": file_digest(checkpoint)}

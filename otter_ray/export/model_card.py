@@ -14,7 +14,7 @@ from otter_ray.config.schema import Onnx
 from otter_ray.errors import FileError
 from otter_ray.export.model_files import REMEDY, read_facts
 from otter_ray.files import atomic_write
-from otter_ray.formatting import announcement, gain_lines, with_interval
+from otter_ray.formatting import PRECISION_COLUMNS, announcement, gain_lines, precision_cells, with_interval
 
 CARD = "MODEL.md"
 FPRS = (1e-2, 1e-3, 1e-4)
@@ -68,6 +68,14 @@ def _sections(file: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     if thresholds := [*_thresholds(facts)]:
         yield "## Thresholds"
         yield from thresholds
+    if len(facts.get("precisions") or []) > 1:
+        yield "## Files"
+        yield "\n".join(_files(facts))
+        yield (
+            "All files were run over the same validation images. The loss is what the metric is worse by "
+            "than the fp32 file's, with its paired 95 % interval. The latency is that of one input on one "
+            "thread. To use another file, change its name in the example."
+        )
     yield "## Input and output"
     yield "\n".join(_tensors(_loaded(file)))
     # None if the wrapper has no choice, absent if an earlier version wrote the JSON.
@@ -124,6 +132,15 @@ def _thresholds(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "\n".join(table)
     if FPRS[-1] * negatives < 1:
         yield "If not even one may pass, the hardest pair seen sets the threshold: measure on more images."
+
+
+def _files(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a table of the files by precision."""
+    yield f"| {' | '.join(PRECISION_COLUMNS)} |"
+    yield "|" + "---|" * len(PRECISION_COLUMNS)
+    for row in facts["precisions"]:
+        cells = [cell.replace("|", "\\|") for cell in precision_cells(row)]
+        yield f"| {' | '.join(cells)} |"
 
 
 def _loaded(file: Path) -> onnx.ModelProto:

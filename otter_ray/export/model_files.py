@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from otter_ray.files import atomic_write, read_json
 
 # How exported files are called: CONFIG_DATE_fp32, CONFIG_DATE_trial7_fp32, and -2 and so on behind it.
 EXPORTED = re.compile(r"(.+_\d{8}(?:_trial\d+)?_fp32)(?:-\d+)?")
+LOWER_PRECISIONS = ("fp16", "int8")
+LOWER = re.compile(rf"(.+_\d{{8}}(?:_trial\d+)?)_({'|'.join(LOWER_PRECISIONS)})((?:-\d+)?)")
 EXPORTS = "exports"  # folder in a study's folder: its models that are not the winner
 REMEDY = "Delete it. If a study needs the model, its next --resume exports it again."
 
@@ -60,6 +63,21 @@ class _Holdout(BaseModel):
     details: dict[str, Any] = {}
 
 
+class _PrecisionRow(_Part):
+    precision: Literal["fp32", "fp16", "int8"]
+    file: str
+    sha256: str
+    bytes: int | None
+    latency_ms: float | None
+    value: float | None
+    interval: Interval | None
+    test: float | None
+    loss: _Figure | None
+    left_out: list[str]
+    reason: str
+    advice: str
+
+
 class _Gate(_Part):
     opset: int
     batches: list[int]
@@ -84,6 +102,7 @@ class _Facts(_Part):
     trial: int = 0
     base: _Baseline | None = None
     selection: _Selection | None = None
+    precisions: list[_PrecisionRow] = []
     # Of the model card.
     config: str = ""
     config_sha256: str = ""
@@ -130,6 +149,18 @@ def write_facts(onnx: Path, facts: Mapping[str, Any]) -> None:
         partial.write_text(json.dumps(facts, indent=2) + "\n")
 
 
+def file_digest(path: Path) -> str:
+    """Return a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def precision_file(onnx: Path, precision: str) -> Path:
+    """Return the name of the file of another precision that goes with an exported fp32 file."""
+    head, _, tail = onnx.stem.rpartition("_fp32")
+    return onnx.with_name(f"{head}_{precision}{tail}.onnx")
+
+
 def free_name(folder: Path, stem: str) -> Path:
     """Return `stem.onnx`, or `stem-2.onnx` and so on if that exists: exports never overwrite each other."""
     names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
@@ -142,10 +173,25 @@ def move_model(onnx: Path, target: Path) -> None:
     The ONNX file goes last: if a kill comes in between, the same move completes it.
     """
     target.parent.mkdir(exist_ok=True)
+    for precision in LOWER_PRECISIONS:
+        if (source := precision_file(onnx, precision)).exists():
+            source.replace(precision_file(target, precision))
+    _rename_rows(onnx, target)
     for suffix in (".md", ".json", ".onnx"):
         source = onnx.with_suffix(suffix)
         if source.exists():
             source.replace(target.with_suffix(suffix))
+
+
+def _rename_rows(onnx: Path, target: Path) -> None:
+    """Write the new names of a model's files into its JSON, before it is moved."""
+    if onnx.stem == target.stem or (facts := read_facts(onnx)) is None or "precisions" not in facts:
+        return
+    rows = [
+        {**row, "file": row["file"] and precision_file(target, row["precision"]).name}
+        for row in facts["precisions"]
+    ]
+    write_facts(onnx, {**facts, "precisions": rows})
 
 
 def set_aside(folder: Path, keep: Path | None = None) -> list[Path]:
@@ -167,14 +213,28 @@ def set_aside(folder: Path, keep: Path | None = None) -> list[Path]:
 
 
 def remove_orphans(folder: Path) -> None:
-    """Remove the JSON files of models that a kill kept from getting their ONNX file.
+    """Remove the JSON files of models that a kill kept from getting their ONNX file, and the other way round.
+
+    Files of lower precision are removed if no JSON names them: a kill came before their figures were kept.
 
     Args:
         folder: a study's. Those in its `exports/` wait for a move that was cut short.
     """
+    for file in folder.glob("*.onnx"):
+        if (found := LOWER.fullmatch(file.stem)) and not _is_known(file, *found.groups()):
+            file.unlink()
     for file in folder.glob("*.json"):
         if EXPORTED.fullmatch(file.stem) and not file.with_suffix(".onnx").exists():
             file.unlink()
+
+
+def _is_known(file: Path, head: str, precision: str, tail: str) -> bool:
+    """Return whether the JSON of the fp32 file says that a file of lower precision goes with it."""
+    try:
+        facts = read_facts(file.with_name(f"{head}_fp32{tail}.onnx")) or {}
+    except FileError:
+        return True  # it is told when the model is looked for
+    return any(row["precision"] == precision and row["file"] for row in facts.get("precisions", []))
 
 
 def plain_stem(onnx: Path) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from otter_ray.config import Config
+from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError, OtterError, in_one_line
 from otter_ray.export.onnx_file import onnx_section, wrap, write_onnx
 from otter_ray.space.constraint import LATENCY, MODEL_STATS
@@ -140,6 +141,11 @@ def _compare(
     given, wanted = ([list(output.shape) for output in some] for some in (outputs, expected))
     if given != wanted:
         raise ExportError(f"its ONNX file gives {given} where PyTorch gives {wanted}")
+
+
+def onnx_latency(file: Path, section: Onnx) -> float:
+    """Return the milliseconds that an ONNX file takes for one input, on one thread."""
+    return _latency(_session(file), example_inputs(section, 1))
 
 
 def _latency(session: onnxruntime.InferenceSession, inputs: dict[str, Tensor]) -> float:

@@ -102,6 +102,15 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
+def copy_metadata(source: Path, path: Path, facts: Mapping[str, Any]) -> None:
+    """Write the metadata of another file into a file, with `facts` as `add_metadata` writes them."""
+    model = onnx.load(str(path))
+    known = {entry.key: entry.value for entry in onnx.load(str(source)).metadata_props}
+    added = {key: json.dumps(value) for key, value in facts.items()}
+    onnx.helper.set_model_props(model, {**known, **added})
+    onnx.save(model, str(path))
+
+
 def add_metadata(path: Path, facts: Mapping[str, Any]) -> None:
     """Write `facts` into the file's own metadata, each value as JSON.
 

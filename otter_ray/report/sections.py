@@ -9,7 +9,14 @@ from otter_ray.report import charts, optuna_charts
 from otter_ray.report.finalists_table import finals_lines, finals_table
 from otter_ray.report.html_page import PageSection
 from otter_ray.report.study_data import StudyData
-from otter_ray.report.tables import add_row, key_value_table, new_table, records_table, trials_table
+from otter_ray.report.tables import (
+    add_row,
+    key_value_table,
+    new_table,
+    precisions_table,
+    records_table,
+    trials_table,
+)
 from otter_ray.study.pareto import front
 from otter_ray.study.schema import REJECTED
 from otter_ray.study.status import TrialStatus
@@ -247,5 +254,6 @@ def gate_section(data: StudyData) -> PageSection:
         for key, value in found["details"].items()
         if isinstance(value, list) and value and isinstance(value[0], Mapping)
     ]
-    tables = [key_value_table(about), metrics, *details, *rejected]
+    precisions = precisions_table(facts)
+    tables = [key_value_table(about), metrics, *([precisions] if precisions else []), *details, *rejected]
     return PageSection("The gate", text, tables=tables)

@@ -15,9 +15,11 @@ from rich.text import Text
 
 from otter_ray.direction import Direction
 from otter_ray.formatting import (
+    PRECISION_COLUMNS,
     comparison,
     fixed,
     gain_lines,
+    precision_cells,
     si_number,
     sparkline,
     value_text,
@@ -127,6 +129,18 @@ def outcome_lines(
             f"(epoch {best[0].best_epoch})"
         )
     return lines
+
+
+def precisions_table(facts: Mapping[str, Any]) -> Table | None:
+    """Make a table of an exported model's files by precision, from its JSON; None if there is one file."""
+    rows = facts.get("precisions") or []
+    if len(rows) < 2:
+        return None
+    table = new_table(*PRECISION_COLUMNS)
+    table.title, table.title_justify = "Files by precision", "left"
+    for row in rows:
+        add_row(table, *precision_cells(row))
+    return table
 
 
 def values_table(values: Mapping[str, Any], base: Mapping[str, Any]) -> Table:

@@ -17,6 +17,9 @@ from otter_ray.study.layout import StudyFolder, require_file
 # which resources, or what a new study begins with.
 FREE = {"num_trials", "resources", "retries", "keep_best", "finalists", "enqueue"}
 
+# Sections of a config that only concern what is made of an exported model.
+UNTRAINED = ("quantize",)
+
 
 @dataclass(frozen=True)
 class Change:
@@ -124,8 +127,9 @@ def compare(folder: StudyFolder, problem: SearchProblem) -> Changes:
 
 
 def config_changes(then: Config, now: Config) -> tuple[Change, ...]:
-    """Return the differences between two configs."""
-    return tuple(_differences(then.to_dict(), now.to_dict()))
+    """Return the differences between two configs, without those that no trial knows of."""
+    one, other = ({**config.to_dict(), **dict.fromkeys(UNTRAINED)} for config in (then, now))
+    return tuple(_differences(one, other))
 
 
 def _about(options: StudyOptions) -> str:

@@ -12,7 +12,7 @@ from otter_ray.study.layout import PARTIAL, RESTORED, StudyFolder
 from otter_ray.study.storage import Storage
 
 # Names of files that otter_ray itself was writing: by `atomic_write`, a trial's checkpoint, an export.
-_OWN = re.compile(r"(\..+\.\d+\.\d+|last\.ckpt|copy|.+_fp32(-\d+)?)\.partial")
+_OWN = re.compile(r"(\..+\.\d+\.\d+|last\.ckpt|copy|.+_(fp32|fp16|int8)(-\d+)?)\.partial")
 
 
 def remove_leftovers(folder: StudyFolder, storage: Storage | None) -> None:

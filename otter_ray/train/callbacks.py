@@ -130,6 +130,7 @@ class Reporter(Checkpoint):
         config = self.config or cast(BaseMixin, pl_module).config
         checkpoint["config"], checkpoint["config_name"] = config.to_dict(), config.name
         checkpoint["metric"], checkpoint["metrics"] = self.metric, self._metrics(trainer)
+        checkpoint["mode"] = str(self.direction)
         checkpoint["scored_in"] = _scored_in(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

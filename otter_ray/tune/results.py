@@ -11,7 +11,7 @@ from otter_ray.errors import StudyError
 from otter_ray.isolation import call
 from otter_ray.report.html_report import REPORT, write_report
 from otter_ray.report.study_data import StudyData
-from otter_ray.report.tables import values_table
+from otter_ray.report.tables import precisions_table, values_table
 from otter_ray.report.terminal import print_study
 from otter_ray.study.finalists import read_finalists
 from otter_ray.study.layout import trial_checkpoints
@@ -98,6 +98,8 @@ def print_outcome(context: StudyContext, outcome: Outcome, reporter: ProgressRep
     notice(logger, str(outcome.exported.gate))
     if announcement := outcome.exported.gate.announcement():
         notice(logger, announcement, style="bold")
+    if precisions := precisions_table(facts):
+        reporter.show(precisions)
     draw_report(context)
     earlier = " (exported before, from the same checkpoint)" if outcome.exported.is_earlier else ""
     notice(logger, f"onnx: {outcome.exported.onnx}{earlier}", style="bold")

@@ -100,7 +100,7 @@ def settings_problems(config: Config, gpus: float) -> list[Problem]:
     """
     return [
         *trainer_section_problems(config, gpus),
-        *_quantize(config),
+        *quantize_problems(config),
         *_contradictions(config),
         *_splits_that_overlap(config),
         *schedule_problems(config),
@@ -154,11 +154,21 @@ def _accelerator(config: Config, gpus: float) -> list[Problem]:
     return [config.problem("trainer.accelerator", message)]
 
 
-def _quantize(config: Config) -> list[Problem]:
-    """Refuse quantization. Otter's own configs have the section, switched off."""
-    if not (config.quantize or {}).get("do_quant"):
+def quantize_problems(config: Config) -> list[Problem]:
+    """Return what an int8 file lacks: its ranges are found on training items without augmentation."""
+    if config.quantize is None or "int8" not in config.quantize.wanted:
         return []
-    return [config.problem("quantize.do_quant", "is not supported yet. Set it to false.")]
+    section = config.dataset.train_options
+    with suppress(LookupError):  # reported already
+        cls = find_class(section.name, "dataset", config.project)
+        if not hasattr(cls, "without_augmentation"):
+            message = (
+                "includes int8, whose ranges are found on training items without augmentation, and "
+                f"{section.name} has no without_augmentation(). Write one that returns a data set of such "
+                "items, or set quantize.precisions to [fp16]."
+            )
+            return [config.problem("quantize.precisions", message)]
+    return []
 
 
 def _accumulation(config: Config) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from otter_ray.export.comparison.optimism import selection_optimism
 from otter_ray.export.evaluation import illustrate_checkpoint
 from otter_ray.export.exporter import earlier_export, export_checkpoint, make_only
 from otter_ray.export.model_files import EXPORTS, write_facts
+from otter_ray.export.precision.files import add_precisions
 from otter_ray.export.result import Exported
 from otter_ray.files import atomic_write
 from otter_ray.formatting import si_number
@@ -93,6 +94,7 @@ class _WinnerExport:
             except OtterError as exc:
                 self.rejected.append(safe_text(f"{candidate} failed the gate: {exc}"))
                 continue
+            self._add_precisions(exported, checkpoint)
             self._save(candidate, checkpoint)
             self._write_gallery(candidate, exported)
             self.rejected += map(_lost, missing)
@@ -117,6 +119,14 @@ class _WinnerExport:
             return {"trial": candidate.trial, **self._compared(candidate, winner)}
 
         return export_checkpoint(checkpoint, self.folder, label=None, facts=compared, project=project)
+
+    def _add_precisions(self, exported: Exported, checkpoint: Path) -> None:
+        """Make the files of lower precision that the config asks for. The fp32 file stays if that fails."""
+        quantize, options = self.context.config.quantize, self.context.problem.options
+        if quantize is not None and quantize.wanted:
+            with self._optional("no files of lower precision were made"):
+                project = self.context.problem.code
+                add_precisions(exported.onnx, checkpoint, quantize, options.direction, project=project)
 
     def _compared(self, candidate: Candidate, winner: Winner) -> dict[str, Any]:
         """Return what the JSON says of the base config and of the selection."""

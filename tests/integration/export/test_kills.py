@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from otter_ray.errors import StudyError
+from otter_ray.export.model_files import read_facts
 from otter_ray.isolation import call
 from otter_ray.study.layout import StudyFolder
 from otter_ray.study.leftovers import remove_leftovers
@@ -64,3 +65,33 @@ def test_a_kill_at_any_renaming_of_an_export_is_completed(tiny_config, tiny_run,
             if not was_killed:
                 break
     assert number >= 6  # three files go aside; the new JSON, ONNX and card take their names
+
+
+def test_a_kill_while_another_precision_is_written_is_completed(tiny_config, tiny_run, tmp_path, monkeypatch):
+    """An earlier winner gets its file when a study is resumed with `quantize`."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = trained_study(tmp_path / "before", tiny_config, tiny_run.best).folder.path
+    asks = tiny_config.with_sets(["quantize={do_quant: true, precisions: [fp16], max_loss: 1}"])
+    with ForkServer(worker_imports("docclassifier")):
+        plain = call(export, before, tiny_config)
+        for number in count():
+            folder = StudyFolder(tmp_path / str(number) / "demo/first")
+            shutil.copytree(before, folder.path)
+            was_killed = False
+            try:
+                call(export_killed, folder.path, asks, number, os.getpid())
+            except StudyError:  # of nothing but its death
+                was_killed = True
+            remove_leftovers(folder, None)
+            half = plain.replace("_fp32", "_fp16")
+            # A file of which no JSON tells does not stay.
+            kept = read_facts(folder.path / plain).get("precisions", [])
+            assert (folder.path / half).exists() == any(row["file"] == half for row in kept), number
+            assert not [*folder.path.rglob("*.partial")], number
+            call(export, folder.path, asks)
+            rows = read_facts(folder.path / plain)["precisions"]
+            assert [row["file"] for row in rows] == [plain, half], number
+            assert {path.name for path in folder.path.glob("*.onnx")} == {plain, half}, number
+            if not was_killed:
+                break
+    assert number >= 3  # the ONNX file, the JSON and the card

@@ -217,6 +217,10 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture] | tuple[int]]):
             images[row] = self.clean(label)
         return torch.from_numpy(images)
 
+    def without_augmentation(self) -> Dataset[Item]:
+        """Return a data set of the images as they are, one item `(image, label)` for each image."""
+        return _Clean(self)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what the device holds: worker processes do not need it."""
         return {**self.__dict__, "_held": None}
@@ -236,6 +240,21 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture] | tuple[int]]):
         if not self._use_clip:
             return image, label
         return image, label, picture(self.clean(label), self._return_tensor)
+
+
+class _Clean(Dataset[Item]):
+    """The images of a training set without augmentation, in the order of their labels."""
+
+    def __init__(self, source: SynthDataset) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return self._source.num_classes
+
+    def __getitem__(self, index: int) -> Item:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return picture(self._source.clean(index), return_tensor=True), index
 
 
 class _Images:

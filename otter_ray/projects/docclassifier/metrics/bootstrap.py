@@ -73,7 +73,9 @@ class Resample:
         return np.asarray((drawn.sum(axis=0) ** 2 - (drawn**2).sum(axis=0)) / 2)
 
 
-def resamples(classes: NDArray[np.int64], count: int, at_once: int, seed: int) -> Iterator[Resample]:
+def resamples(
+    classes: NDArray[np.int64], count: int, at_once: int, seed: int, draws_images: bool = True
+) -> Iterator[Resample]:
     """Draw `count` resamples, at most `at_once` of them together.
 
     They depend on the classes and the seed alone: models that are compared see the same resamples.
@@ -83,10 +85,11 @@ def resamples(classes: NDArray[np.int64], count: int, at_once: int, seed: int) -
     for start in range(0, count, DRAWN_AT_ONCE):
         rng = np.random.default_rng((seed, start))
         drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), DRAWN_AT_ONCE).T
-        images = np.empty((len(classes), DRAWN_AT_ONCE))
-        images[order] = np.concatenate(
-            [rng.multinomial(n, np.full(n, 1 / n), DRAWN_AT_ONCE).T for n in sizes]
-        )
+        images = np.ones((len(classes), DRAWN_AT_ONCE))
+        if draws_images:
+            images[order] = np.concatenate(
+                [rng.multinomial(n, np.full(n, 1 / n), DRAWN_AT_ONCE).T for n in sizes]
+            )
         documents, left = drawn.astype(np.float64), min(DRAWN_AT_ONCE, count - start)
         for first in range(0, left, at_once):
             part = slice(first, min(first + at_once, left))
@@ -110,15 +113,20 @@ def interval(embeddings: Tensor, labels: Tensor, metric: str) -> tuple[float, fl
 def replicates(embeddings: Tensor, labels: Tensor, metric: str) -> Replicates | None:
     """Return the values of `valid_fpr@4` or `valid_auc` in resamples of a validation set; else None.
 
+    Only documents are drawn, each with all of its images. The differences of two models then spread less than
+    with images drawn as well, and their intervals still cover the truth (`benchmarks/intervals.py`).
+
     Args:
         embeddings: Float `[N, D]`.
         labels: Int `[N]`; equal ones are resampled in the same way.
         metric: The metric's name.
     """
-    return _resampled(embeddings, labels, metric)[1]
+    return _resampled(embeddings, labels, metric, draws_images=False)[1]
 
 
-def _resampled(embeddings: Tensor, labels: Tensor, metric: str) -> tuple[float, Replicates | None]:
+def _resampled(
+    embeddings: Tensor, labels: Tensor, metric: str, draws_images: bool = True
+) -> tuple[float, Replicates | None]:
     """Return a metric, and its values in resamples if there are any."""
     if metric not in ("valid_fpr@4", "valid_auc") or not bool(torch.isfinite(embeddings).all()):
         return float("nan"), None
@@ -126,8 +134,9 @@ def _resampled(embeddings: Tensor, labels: Tensor, metric: str) -> tuple[float, 
     if not roc.num_positives or not roc.num_negatives:
         return float("nan"), None
     if metric == "valid_auc":
-        return roc.auc(), Replicates(areas(embeddings, labels, roc), documents)
-    return roc.tpr_at(FPR)[0], Replicates(rates(embeddings, labels, roc, FPR), documents)
+        return roc.auc(), Replicates(areas(embeddings, labels, roc, draws_images=draws_images), documents)
+    values = rates(embeddings, labels, roc, FPR, draws_images=draws_images)
+    return roc.tpr_at(FPR)[0], Replicates(values, documents)
 
 
 def _interval(rate: float, replicates: Weights, documents: int) -> tuple[float, float] | None:
@@ -155,7 +164,13 @@ def _interval(rate: float, replicates: Weights, documents: int) -> tuple[float, 
 
 
 def rates(
-    embeddings: Tensor, labels: Tensor, roc: PairROC, fpr: float, count: int = RESAMPLES, seed: int = 0
+    embeddings: Tensor,
+    labels: Tensor,
+    roc: PairROC,
+    fpr: float,
+    count: int = RESAMPLES,
+    seed: int = 0,
+    draws_images: bool = True,
 ) -> Weights:
     """Return the TPR at `fpr` in `count` resamples, `[count]`; NaN in one without pairs of both kinds.
 
@@ -169,6 +184,7 @@ def rates(
         fpr: The false positive rate.
         count: Number of resamples.
         seed: Seed of the resamples.
+        draws_images: Whether images are drawn as well, or documents alone.
     """
     features, classes = _prepared(embeddings, labels)
     positives = sample(features, classes, roc, is_positive=True)
@@ -176,7 +192,7 @@ def rates(
     while True:
         hard = hardest(features, classes, roc, wanted)
         whole = len(hard.bins) == roc.num_negatives
-        drawn = resamples(classes, count, _at_once(classes, positives, hard), seed)
+        drawn = resamples(classes, count, _at_once(classes, positives, hard), seed, draws_images)
         parts = [_rates(resample, positives, hard, fpr, whole) for resample in drawn]
         if all(part is not None for part in parts):
             return np.concatenate([part for part in parts if part is not None])
@@ -199,11 +215,18 @@ def _rates(resample: Resample, positives: Pairs, hard: Pairs, fpr: float, whole:
         return np.where(resample.all_negatives() > 0, passed / weights[-1], np.nan)
 
 
-def areas(embeddings: Tensor, labels: Tensor, roc: PairROC, count: int = RESAMPLES, seed: int = 0) -> Weights:
+def areas(
+    embeddings: Tensor,
+    labels: Tensor,
+    roc: PairROC,
+    count: int = RESAMPLES,
+    seed: int = 0,
+    draws_images: bool = True,
+) -> Weights:
     """Return the area under the ROC curve of a sample of the pairs in `count` resamples, `[count]`."""
     features, classes = _prepared(embeddings, labels)
     positives, negatives = (sample(features, classes, roc, kind) for kind in (True, False))
-    drawn = resamples(classes, count, _at_once(classes, positives, negatives), seed)
+    drawn = resamples(classes, count, _at_once(classes, positives, negatives), seed, draws_images)
     return np.concatenate([_areas(resample, positives, negatives) for resample in drawn])
 
 

@@ -1,0 +1,192 @@
+"""Files of lower precision next to an exported model."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from otter_ray.config import Config
+from otter_ray.config.schema import OWN_META_INFO, Quantize
+from otter_ray.direction import Direction
+from otter_ray.errors import ConfigError
+from otter_ray.export.exporter import export_checkpoint
+from otter_ray.export.model_files import move_model, precision_file, read_facts, remove_orphans
+from otter_ray.export.precision import files
+from otter_ray.export.precision.files import add_precisions
+from otter_ray.export.precision.request import asked_precisions, direction_of
+from otter_ray.train.checks.validation import check_config
+
+ASKED = Quantize.model_validate(
+    {"do_quant": True, "calibration": {"images": 24, "method": "minmax"}, "max_loss": 1}
+)
+LOWER = ("fp16", "int8")
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_run, tmp_path_factory):
+    """An export with all of its files."""
+    found = export_checkpoint(tiny_run.best, tmp_path_factory.mktemp("precisions"))
+    add_precisions(found.onnx, tiny_run.best, ASKED, Direction.MAX)
+    return found
+
+
+def test_each_file_is_measured_on_the_same_images(exported):
+    fp32, fp16, int8 = rows = exported.facts["precisions"]
+    assert [row["precision"] for row in rows] == ["fp32", "fp16", "int8"]
+    assert [row["reason"] for row in rows] == [""] * 3
+    assert fp32["value"] == pytest.approx(exported.gate.metrics["valid_fpr@4"])
+    assert fp32["test"] == pytest.approx(exported.gate.test.metrics["valid_fpr@4"])
+    assert int8["bytes"] < fp16["bytes"] < fp32["bytes"]
+    assert "smallest" in int8["advice"]
+    assert sum("fastest" in row["advice"] for row in rows) == 1
+    for row in (fp16, int8):
+        assert row["loss"]["value"] == pytest.approx(fp32["value"] - row["value"])
+        file = precision_file(exported.onnx, row["precision"])
+        assert file.name == row["file"]
+        assert re.search(rf"demo_\d{{8}}_{row['precision']}\.onnx", file.name)
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == row["sha256"]
+        metadata = {entry.key: json.loads(entry.value) for entry in onnx.load(str(file)).metadata_props}
+        assert metadata["precision"] == row["precision"]
+        assert metadata["checkpoint_sha256"] == exported.facts["checkpoint_sha256"]
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_a_file_takes_and_gives_what_the_fp32_file_does(exported, precision):
+    images = np.random.default_rng(0).random((5, 3, 32, 32), dtype=np.float32)
+    outputs = []
+    for file in (exported.onnx, precision_file(exported.onnx, precision)):
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        outputs += session.run(["feats"], {"img": images})
+    assert outputs[1].dtype == np.float32
+    similarity = (outputs[0] * outputs[1]).sum(axis=1)
+    assert similarity.mean() > (0.999 if precision == "fp16" else 0.6)  # noise, which no range knows
+    assert not np.array_equal(*outputs)
+
+
+@pytest.mark.parametrize("precision", LOWER)
+def test_the_cards_example_runs_with_each_file(exported, precision, tmp_path):
+    card = (exported.onnx.parent / "MODEL.md").read_text()
+    file = precision_file(exported.onnx, precision).name
+    assert f"{file}" in card
+    assert "| precision | size | latency | metric | loss | test | file |" in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    for name in ("0.png", "1.png"):
+        Image.fromarray(np.random.default_rng(int(name[0])).integers(0, 256, (50, 50, 3), np.uint8)).save(
+            tmp_path / name
+        )
+    line = [sys.executable, "-c", code.replace(exported.onnx.name, file)]
+    line += [str(tmp_path / name) for name in ("0.png", "1.png")]
+    done = subprocess.run(line, cwd=exported.onnx.parent, capture_output=True, text=True, check=True)
+    assert 0 <= float(done.stdout.removeprefix("similarity ")) <= 1.0001
+
+
+def test_what_is_there_is_not_made_again_and_a_changed_file_is(exported, tiny_run, monkeypatch):
+    made = []
+    monkeypatch.setattr(files, "build_valid", lambda config: made.append(config) or 1 / 0)
+    assert add_precisions(exported.onnx, tiny_run.best, ASKED, Direction.MAX) == exported.facts["precisions"]
+    assert not made
+    file = precision_file(exported.onnx, "int8")
+    content = file.read_bytes()
+    file.write_bytes(content[:-10])
+    with pytest.raises(ZeroDivisionError):
+        add_precisions(exported.onnx, tiny_run.best, ASKED, Direction.MAX)
+    file.write_bytes(content)
+
+
+def test_a_file_that_cannot_be_made_or_loses_too_much_leaves_its_reason(tiny_run, tmp_path, monkeypatch):
+    found = export_checkpoint(tiny_run.best, tmp_path)
+    content = found.onnx.read_bytes()
+
+    def fail(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(files, "to_float16", fail)
+    layers = files.Int8Converter.nodes.fget
+    monkeypatch.setattr(files.Int8Converter, "nodes", property(lambda self: layers(self)[:4]))
+    # Whatever is quantized is worse by 0.5.
+    monkeypatch.setattr(files, "gain_of", lambda *_: {"value": 0.5, "interval": [0.4, 0.6]})
+    monkeypatch.setattr(files, "PATIENCE", 1)
+    strict = ASKED.model_copy(update={"max_loss": 0.01})
+    _, fp16, int8 = add_precisions(found.onnx, tiny_run.best, strict, Direction.MAX)
+    assert fp16["reason"] == "it cannot be made: RuntimeError: no such operator"
+    assert int8["reason"] == "it loses 0.5000 of valid_fpr@4, more than max_loss (0.01)"
+    assert [path.name for path in tmp_path.glob("*.onnx")] == [found.onnx.name]
+    assert found.onnx.read_bytes() == content
+    card = (tmp_path / "MODEL.md").read_text()
+    assert "not handed out: it loses 0.5000" in card
+    assert not [*tmp_path.glob("*.partial")]
+
+
+def test_files_go_with_their_model_and_orphans_are_removed(exported, tmp_path):
+    for path in exported.onnx.parent.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    source = tmp_path / exported.onnx.name
+    target = tmp_path / "exports" / f"{source.stem}-2.onnx"
+    move_model(source, target)
+    names = [precision_file(target, precision).name for precision in LOWER]
+    assert {path.name for path in target.parent.glob("*.onnx")} == {target.name, *names}
+    assert all(name.endswith("-2.onnx") for name in names)
+    assert [row["file"] for row in read_facts(target)["precisions"]] == [target.name, *names]
+    back = tmp_path / source.name
+    move_model(target, back)
+    remove_orphans(tmp_path)
+    assert all(precision_file(back, precision).is_file() for precision in LOWER)
+    # A kill came before the JSON named them.
+    facts = json.loads(back.with_suffix(".json").read_text())
+    back.with_suffix(".json").write_text(json.dumps({**facts, "precisions": []}))
+    remove_orphans(tmp_path)
+    assert [path.name for path in tmp_path.glob("*.onnx")] == [back.name]
+
+
+def test_the_config_is_refused_before_the_start(tiny_config):
+    def refused(sets):
+        with pytest.raises(ConfigError) as caught:
+            check_config(tiny_config.with_sets(sets))
+        return str(caught.value)
+
+    assert "gate: an export writes these itself" in refused(
+        ["onnx.additional_meta_info={gate: 1, author: me}"]
+    )
+    assert "Give a list of fp16 and int8" in refused(["quantize={do_quant: true, precisions: [int4]}"])
+    # A validation set can be trained on, but has no items without augmentation of its own.
+    data = tiny_config.to_dict()
+    data["dataset"]["train_options"] = {"name": "RealDataset", "options": {"root": "."}}
+    photographs = Config.from_dict(data, "demo")
+    with pytest.raises(ConfigError, match=r"has no without_augmentation\(\)"):
+        asked_precisions(photographs, ["int8"])
+    assert asked_precisions(photographs, ["fp16"]).wanted == ["fp16"]
+    with pytest.raises(ConfigError, match="--quantize"):
+        asked_precisions(tiny_config, ["int4"])
+    assert asked_precisions(tiny_config, ["int8", "int8"]).wanted == ["int8"]
+    assert Quantize().wanted == []
+
+
+def test_an_export_writes_no_name_that_a_config_may_give(exported, tiny_run, tmp_path):
+    assert exported.facts.keys() <= OWN_META_INFO
+    record = torch.load(tiny_run.best, map_location="cpu", weights_only=True)
+    info = {"author": "me", "labels": ["a", "b"]}
+    config = Config.from_dict(record["config"], "demo").with_sets({"onnx.additional_meta_info": info})
+    file = export_checkpoint(tiny_run.best, tmp_path, config).onnx
+    metadata = {entry.key: json.loads(entry.value) for entry in onnx.load(str(file)).metadata_props}
+    assert metadata.items() >= info.items()
+    assert metadata.keys() - info.keys() <= OWN_META_INFO
+
+
+def test_an_earlier_checkpoint_tells_its_direction_by_the_epochs_that_improved():
+    def record(*values, **more):
+        reports = [{"metrics": {"loss": value}, "improved": True} for value in values]
+        return {"metric": "loss", "callbacks": {"Reporter": {"reports": reports}}, **more}
+
+    assert direction_of(record(3.0, 2.0)) is Direction.MIN
+    assert direction_of(record(2.0, 3.0)) is Direction.MAX
+    assert direction_of(record(2.0)) is Direction.MAX
+    assert direction_of(record(2.0, 3.0, mode="min")) is Direction.MIN
+    assert direction_of({"metric": "loss"}) is Direction.MAX
