@@ -180,7 +180,7 @@ class SearchProblem:
         """Return the same problem with another number of trials."""
         return self.with_options(num_trials=num_trials)
 
-    def resolved(self, proxy_metrics: Mapping[str, str]) -> SearchProblem:
+    def resolved(self, proxy_metrics: Mapping[str, str], first_score: str = "") -> SearchProblem:
         """Return the problem as it is searched.
 
         If no scheduler is named, it compares trials by the metric's low-variance proxy. A grid search gets no
@@ -188,14 +188,16 @@ class SearchProblem:
 
         Args:
             proxy_metrics: Metric -> the model's low-variance proxy of it in early epochs.
+            first_score: The metric if the space names none.
         """
+        metric = self.options.metric or first_score
         scheduler, num_trials = self.options.scheduler, self.options.num_trials
         if "name" not in scheduler.model_fields_set and scheduler.metric is None:
-            proxy = proxy_metrics.get(self.options.metric)
+            proxy = proxy_metrics.get(metric)
             scheduler = scheduler.model_copy(update={"metric": proxy})
         if self.options.sampler.capabilities.exhaustive:
             num_trials = min(num_trials, self.grid_trials)
-        return self.with_options(scheduler=scheduler, num_trials=num_trials)
+        return self.with_options(metric=metric, scheduler=scheduler, num_trials=num_trials)
 
     @property
     def grid_note(self) -> str:

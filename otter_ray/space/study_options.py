@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from otter_ray.config.types import Count, Name, Options, Positive, Rule, ScalarValue, Section, Text
+from otter_ray.config.types import Count, Options, Positive, Rule, ScalarValue, Section, Text
 from otter_ray.direction import Direction
 from otter_ray.space.constraint import MODEL_STATS, Constraint
 from otter_ray.space.samplers import CAPABILITIES, Capabilities, SamplerClass
@@ -82,7 +82,8 @@ EnqueuedTrial = Annotated[
 class StudyOptions(Section):
     """How a study is run. Every key has a default."""
 
-    metric: Name = "valid_fpr@4"  # metric that decides the winner, as the model logs it after validation
+    # Metric that decides the winner, as the model logs it after validation; empty means the model's first.
+    metric: Text = ""
     mode: Mode = "max"  # whether larger or smaller values of the metric are better
     # Further objectives: {name of a model statistic or of a logged metric: max or min}.
     objectives: dict[str, Mode] = Field(default_factory=dict)

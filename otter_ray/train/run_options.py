@@ -17,7 +17,7 @@ class RunOptions:
     """How a run is trained, by whomever it is launched.
 
     Attributes:
-        metric: The metric that names the best epoch.
+        metric: The metric that names the best epoch; empty means the first that the model declares.
         direction: Which values of the metric are better.
         cpus: CPUs of each process, shared by the training loader's workers and torch's threads; None means
             all.
@@ -28,7 +28,7 @@ class RunOptions:
             first one writes files.
     """
 
-    metric: str = "valid_fpr@4"
+    metric: str = ""
     direction: Direction = Direction.MAX
     cpus: int | None = None
     checkpoint: Path | None = None

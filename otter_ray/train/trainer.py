@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from otter_ray.train.checks.epoch_checks import check_loader
 from otter_ray.train.distributed import world_size
 from otter_ray.train.loader_options import with_objects
 from otter_ray.train.model.complexity import write_model_stats
+from otter_ray.train.model.declared_metrics import first_score
 from otter_ray.train.registry import by_project
 from otter_ray.train.run_options import DEFAULTS, RunHooks, RunOptions
 from otter_ray.train.tracking.environment import write_environment
@@ -66,6 +68,7 @@ def run_training(
         raise TrainingError(f"no checkpoint at {checkpoint} to resume from. Start the run without --resume.")
     folder.mkdir(parents=True, exist_ok=True)
     standalone, asked = hooks is None, hooks or RunHooks()
+    options = replace(options, metric=options.metric or first_score(config))
     hparams = asked.hparams
     with quiet_lightning(), open_loggers(config, folder, hparams) as loggers:
         L.seed_everything(config.common.seed, workers=True, verbose=False)

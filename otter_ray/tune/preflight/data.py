@@ -22,6 +22,7 @@ from otter_ray.train.builders import (
     offered_settings,
 )
 from otter_ray.train.checks.epoch_checks import check_epochs
+from otter_ray.train.model.declared_metrics import first_score
 from otter_ray.train.registry import load_project
 from otter_ray.tune.preflight.measurement import rehearse_measurement
 from otter_ray.tune.preflight.static_checks import in_space
@@ -79,7 +80,7 @@ def read_data(problem: SearchProblem) -> tuple[dict[str, tuple[Dataset[Any], Dat
     train, valid = built[data_key(config)]
     fill_classes(config, train)
     _check_epochs(problem, {key: train for key, (train, _) in built.items()})
-    rehearse_measurement(config, valid, problem.options.metric)
+    rehearse_measurement(config, valid, problem.options.metric or first_score(config))
     test = build_test(config, valid)
     tested = "" if test is None else f", {_size(test)} to test with"
     return built, f"{_size(train)} to train on, {_size(valid)} to validate with{tested}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from otter_ray.config.paths import overlap
@@ -11,22 +12,31 @@ from otter_ray.errors import ConfigError, Problem, did_you_mean
 from otter_ray.space import MODEL_STATS, Branch, SearchProblem, Space
 from otter_ray.space.samplers import samplers_with
 from otter_ray.train.checks.validation import Checker
-from otter_ray.train.model.declared_metrics import metric_problem, unlogged
+from otter_ray.train.model.declared_metrics import first_score, metric_problem, unlogged
 from otter_ray.train.registry import find_class
 from otter_ray.tune.samplers.factory import build_sampler, option_problems
 
 
 def resolve(problem: SearchProblem) -> SearchProblem:
-    """Return the problem as it is searched, with the model's proxy metrics (`STEADIER`).
+    """Return the problem as it is searched, with the model's first score and proxy metrics (`STEADIER`).
 
     An unknown model has none; `check_study` reports it.
+
+    Raises:
+        ConfigError: The space names no metric, and the model declares none.
     """
-    config = problem.config
-    try:
+    config, metric, model = problem.config, problem.options.metric, None
+    with suppress(LookupError):
+        metric = metric or _first_score(problem)
         model = find_class(config.model.name, "model", config.project)
-    except LookupError:
-        model = None
-    return problem.resolved(getattr(model, "STEADIER", {}))
+    return problem.resolved(getattr(model, "STEADIER", {}), metric)
+
+
+def _first_score(problem: SearchProblem) -> str:
+    try:
+        return first_score(problem.config)
+    except ConfigError as exc:
+        raise ConfigError([problem.space.problem("study.metric", exc.problems[0].message)]) from exc
 
 
 def check_study(problem: SearchProblem, gpus: float, starts: bool = True) -> None:

@@ -43,6 +43,7 @@ def space_of(tmp_path):
 
     def make(parameters, **study):
         path = tmp_path / "space.yaml"
+        study = {"metric": "valid_fpr@4", **study}
         path.write_text(yaml.safe_dump({"parameters": parameters, "study": study}))
         return load_space(str(path))
 

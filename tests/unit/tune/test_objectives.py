@@ -50,7 +50,8 @@ def space(tmp_path):
     def make(**study):
         loaded = load_space(str(tmp_path / "space.yaml"))
         scheduler = {"name": "ASHA", "options": {"grace_period": 1, "reduction_factor": 2}}
-        return dataclasses.replace(loaded, study=StudyOptions(scheduler=scheduler, **study))
+        study = {"metric": "valid_fpr@4", "scheduler": scheduler, **study}
+        return dataclasses.replace(loaded, study=StudyOptions(**study))
 
     return make
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from otter_ray.config import load_config
 from otter_ray.errors import ConfigError, StudyError
+from otter_ray.projects.docclassifier import ClassifierModel
 from otter_ray.space import SearchProblem, StudyOptions, load_space
 from otter_ray.tune.cluster.autoscaler import scale_ups_of
 from otter_ray.tune.cluster.nodes import Member
@@ -264,6 +265,18 @@ def test_the_number_of_epochs_cannot_be_searched(tmp_path):
     path.write_text("parameters:\n  trainer.max_epochs: {type: int, low: 2, high: 8}\n")
     with pytest.raises(ConfigError, match=r"space.yaml:2: trainer.max_epochs: .*rungs are epochs"):
         check_study(SearchProblem(load_config("demo"), load_space(str(path))), gpus=0)
+
+
+def test_a_study_without_a_metric_is_about_the_models_first(demo, monkeypatch):
+    config, space = demo
+    problem = SearchProblem(config, dataclasses.replace(space, study=StudyOptions()))
+    assert resolve(problem).options.metric == "valid_fpr@4"
+    monkeypatch.setattr(ClassifierModel, "SCORES", ("valid_auc", "valid_fpr@4"))
+    assert resolve(problem).options.metric == "valid_auc"
+    assert resolve(problem.with_options(metric="valid_fpr@4")).options.metric == "valid_fpr@4"
+    monkeypatch.setattr(ClassifierModel, "SCORES", ())
+    with pytest.raises(ConfigError, match=r"study\.metric: is not given, and ClassifierModel declares no"):
+        resolve(problem)
 
 
 def test_a_scheduler_without_a_name_looks_at_what_is_steady_early(demo):

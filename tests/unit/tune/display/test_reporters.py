@@ -47,7 +47,7 @@ def watched(study):
     """Feeds a study of so many slots with what Tune would say."""
 
     def watch(reporter, slots=2, labels=None):
-        options = StudyOptions(num_trials=200)
+        options = StudyOptions(metric="valid_fpr@4", num_trials=200)
         plan = make_plan(options, [Node(slots)], accelerator="cpu", max_epochs=4)
         state = StudyState(options, 4, plan, StudyNames("demo/s", labels or {}))
         return Told(study, state, ProgressCallback(study, state, reporter))

@@ -9,7 +9,7 @@ from otter_ray.space import SearchProblem, load_space
 from otter_ray.study.layout import StudyFolder
 from otter_ray.train.checkpoint.restore import find_restore
 from otter_ray.tune.preflight.data import prepare_data
-from otter_ray.tune.preflight.static_checks import check_study
+from otter_ray.tune.preflight.static_checks import check_study, resolve
 from otter_ray.tune.preflight.weights import copy_source_checkpoint, prepare_weights
 from otter_ray.vision.drawing import draw_document
 
@@ -95,7 +95,7 @@ def restored(config, run, **values):
 
 def check(config, parameters, tmp_path):
     (tmp_path / "checked.yaml").write_text(yaml.safe_dump({"parameters": parameters}))
-    check_study(SearchProblem(config, load_space(str(tmp_path / "checked.yaml"))), 0)
+    check_study(resolve(SearchProblem(config, load_space(str(tmp_path / "checked.yaml")))), 0)
 
 
 def test_a_checkpoint_that_not_every_branch_fits_ends_it_too(tiny_config, tiny_run, tmp_path):
