@@ -12,7 +12,7 @@ endif
 # Without bytecode every worker compiles torch, ray and timm again: 21 s of imports instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-fast coverage chaos check bench docs pins clean
+.PHONY: setup demo test test-fast test-clients coverage chaos check bench docs pins clean
 
 setup: $(VENV)/.ready
 
@@ -26,6 +26,10 @@ test: check
 # No Ray, no study, no training but a few steps: for while you write.
 test-fast: setup
 	$(BIN)/python -m pytest -n 2 tests/unit tests/test_layout.py
+
+# The vendor's clients open the files that we export. They are installed into an environment of their own.
+test-clients: setup
+	OTTER_RAY_CLIENTS=1 $(BIN)/python -m pytest -n 0 tests/clients
 
 # Below the floor in pyproject.toml it fails. Processes that the tests start are measured, too.
 coverage: setup
