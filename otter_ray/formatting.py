@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otter_ray.direction import Direction
@@ -194,10 +194,22 @@ def fixed(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def sparkline(curve: Sequence[float]) -> str:
-    """Draw a curve of values in [0, 1] (others are clipped) as a row of bars."""
-    levels = (int(max(value, 0.0) * len(BARS)) for value in curve if math.isfinite(value))
-    return "".join(BARS[min(level, len(BARS) - 1)] for level in levels)
+def sparkline(curve: Sequence[float], ends: tuple[float, float] = (0.0, 1.0)) -> str:
+    """Draw a curve as a row of bars, the lowest at or below the first end, the highest at the second."""
+    low, high = ends
+    shares = ((value - low) / ((high - low) or 1.0) for value in curve if math.isfinite(value))
+    return "".join(BARS[min(int(max(share, 0.0) * len(BARS)), len(BARS) - 1)] for share in shares)
+
+
+def sparkline_ends(curves: Iterable[Sequence[float]], is_error: bool = False) -> tuple[float, float]:
+    """Return the ends between which sparklines can be compared: 0 and 1, if all values are there.
+
+    Args:
+        curves: Their values.
+        is_error: Whether lower is better: then the highest value is the end, however small it is.
+    """
+    values = [value for curve in curves for value in curve if math.isfinite(value)]
+    return min([0.0, *values]), max([0.0 if is_error else 1.0, *values])
 
 
 def value_text(value: Any) -> str:

@@ -82,8 +82,8 @@ class Common(Section):
     restore_all_states: Flag = False  # also restore the optimizer, the schedule and the epoch count
     preview: Flag | None = None  # draw pictures after each validation; absent: only in a standalone run
     preview_batch: Count = 1000  # steps between two pictures of a training batch
-    use_imagenet: Flag = False  # also train on ImageNet's images, each as a class
-    use_clip: Flag = False  # train embeddings of clean images to follow a teacher's
+    use_imagenet: Flag = False  # also train on ImageNet's images, each as a class; if the data set can
+    use_clip: Flag = False  # train embeddings of clean images to follow a teacher's; if the data set can
     seed: Index = 0  # seed of weights, sampling and the search; data sets have their own `seed` option
 
 

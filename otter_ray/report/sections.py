@@ -28,7 +28,7 @@ SLICE_WIDTH = 280  # px
 def sections_of(data: StudyData) -> Iterator[PageSection]:
     """Yield every section, results first."""
     yield search_section(data)
-    yield roc_section(data)
+    yield from curves_section(data)
     if data.finalists:
         table = finals_table(data.finalists, data.metric, data.direction)
         lines = finals_lines(data.finalists, data.metric, data.direction)
@@ -74,29 +74,26 @@ def search_section(data: StudyData) -> PageSection:
     return PageSection("The search", tables=[parameters, settings])
 
 
-def roc_section(data: StudyData) -> PageSection:
-    """Show curves of base and winner over the validation set."""
+def curves_section(data: StudyData) -> Iterator[PageSection]:
+    """Show curves of base and winner over the validation set, if the project's model draws some."""
     own = data.pictures.get("winner", {}).get("curves", [])
+    if not data.pictures:
+        why = (
+            "no gallery.json was kept with the exported model" if data.model else "no model has been exported"
+        )
+        yield PageSection("Curves and pictures", f"Left out: {why}.")
     if not own:
-        return PageSection("ROC", f"Left out: {_no_pictures(data)}.")
+        return
     bases = {curve["title"]: curve for curve in data.pictures["base"]}
     drawn = [charts.curves(curve, bases.get(curve["title"])) for curve in own]
     text = "Base and winner over the validation set, by which the search selected."
-    return PageSection(" and ".join(curve["title"] for curve in own), text, charts=drawn)
+    yield PageSection(" and ".join(curve["title"] for curve in own), text, charts=drawn)
 
 
 def gallery_sections(data: StudyData) -> Iterator[PageSection]:
     """Yield pictures of the winner, if its project draws some."""
     for gallery in data.pictures.get("winner", {}).get("galleries", []):
         yield PageSection(gallery["title"], gallery["text"], gallery=gallery["rows"])
-
-
-def _no_pictures(data: StudyData) -> str:
-    if data.model is None:
-        return "no model has been exported"
-    if not data.pictures:
-        return "no gallery.json was kept with the exported model"
-    return "the project's model draws no curves"
 
 
 def history_section(data: StudyData) -> PageSection:

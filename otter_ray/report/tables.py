@@ -22,6 +22,7 @@ from otter_ray.formatting import (
     precision_cells,
     si_number,
     sparkline,
+    sparkline_ends,
     value_text,
     without_middle,
 )
@@ -59,6 +60,7 @@ def trials_table(
         table.add_column(name, justify="left" if name in ("state", "curve") else "right", no_wrap=True)
     table.add_column("changed in the base config")
     label = key_labels([row.values for row in rows])
+    ends = sparkline_ends((row.curve for row in rows), direction is Direction.MIN)
     edge = front(rows, direction, others) if others else []
     untrained = [row for row in rows if row.state == TrialStatus.INFEASIBLE]
     for row in [*_in_order(rows, direction, edge), *untrained[:FEW]]:
@@ -67,7 +69,7 @@ def trials_table(
             fixed(row.value),
             *(si_number(row.figures[name]) if name in row.figures else "-" for name in figures),
             f"{row.best_epoch}/{row.epochs}",
-            sparkline(row.curve),
+            sparkline(row.curve, ends),
             row.state,
             fixed(row.seconds, 0),
             Text(f"{row.error} ({row.log})" if row.error else _changes(row, label)),

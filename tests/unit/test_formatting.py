@@ -1,5 +1,6 @@
 """What is said of a figure, its interval, and the difference of two."""
 
+import math
 import time
 
 import pytest
@@ -12,6 +13,8 @@ from otter_ray.formatting import (
     gain,
     gain_lines,
     printable,
+    sparkline,
+    sparkline_ends,
     with_interval,
     without_middle,
 )
@@ -126,3 +129,15 @@ def test_a_megabyte_is_printable_at_once(part):
     began = time.perf_counter()
     printable(part * (10**6 // len(part)))
     assert time.perf_counter() - began < 2
+
+
+def test_curves_of_any_scale_have_a_shape():
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert sparkline_ends([[0.2], [0.9, math.nan]]) == (0.0, 1.0)
+    error = [9.0, 4.0, 1.0]  # in pixels: lower is better
+    assert sparkline(error) == "███"
+    assert sparkline(error, sparkline_ends([error])) == "█▄▁"
+    small = [0.008, 0.001]
+    assert sparkline(small, sparkline_ends([small], is_error=True)) == "█▂"
+    assert sparkline([-2.0, 1.0], sparkline_ends([[-2.0, 1.0]])) == "▁█"
+    assert sparkline([0.0], sparkline_ends([[0.0]], is_error=True)) == "▁"

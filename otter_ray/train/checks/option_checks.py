@@ -102,6 +102,7 @@ def settings_problems(config: Config, gpus: float) -> list[Problem]:
         *trainer_section_problems(config, gpus),
         *quantize_problems(config),
         *_contradictions(config),
+        *_unused(config),
         *_splits_that_overlap(config),
         *schedule_problems(config),
         *_accumulation(config),
@@ -192,6 +193,16 @@ def _contradictions(config: Config) -> Iterator[Problem]:
         if own not in (None, shared) and [own, own] != shared:  # a side of a square is a size, too
             message = f"{own} but common.{name} is {shared}. Make them the same, or remove this one."
             yield config.problem(f"dataset.train_options.options.{name}", message)
+
+
+def _unused(config: Config) -> Iterator[Problem]:
+    """Yield settings of other projects, which nothing of this one asks for."""
+    with suppress(LookupError):  # reported already
+        cls = find_class(config.dataset.train_options.name, "dataset", config.project)
+        for name in ("use_imagenet", "use_clip"):
+            if offered_settings(config)[name] and not accepted(cls, {name: True}):
+                message = f"is true, but {cls.__name__} has no argument `{name}`. Remove this key."
+                yield config.problem(f"common.{name}", message)
 
 
 def _splits_that_overlap(config: Config) -> Iterator[Problem]:

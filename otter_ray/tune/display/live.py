@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otter_ray.console import Printable, defer_sigint
-from otter_ray.formatting import GIB, clock, sparkline
+from otter_ray.formatting import GIB, clock, sparkline, sparkline_ends
 from otter_ray.study.naming import changes_of
 from otter_ray.study.status import TrialStatus
 from otter_ray.tune.display.reporter import ProgressReporter, describe_failure
@@ -176,7 +176,7 @@ def _cells(
         name,
         epoch,
         "" if value is None else f"{value:.4f}",
-        sparkline(_thinned(curve)),
+        sparkline(_thinned(curve), sparkline_ends([curve])),
         *peak,
         Text(changes),  # names given by users are not markup
     ]

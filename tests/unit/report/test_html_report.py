@@ -102,7 +102,7 @@ def test_a_study_without_anything_says_so(tmp_path):
     assert not [title for title, section in found.items() if section.charts]
     assert found["Optimization history"].text == "Left out: no trial has a value yet."
     assert found["Pareto front"].text == "Left out: the study has one objective, valid_fpr@4."
-    assert found["ROC"].text == "Left out: no model has been exported."
+    assert found["Curves and pictures"].text == "Left out: no model has been exported."
 
 
 def test_pictures_of_another_model_are_left_out(whole):
@@ -111,7 +111,7 @@ def test_pictures_of_another_model_are_left_out(whole):
     )
     found = sections_by_title(StudyData(whole.study, whole.folder))
     assert "Hardest false pairs" not in found
-    assert found["ROC"].text == "Left out: no gallery.json was kept with the exported model."
+    assert found["Curves and pictures"].text == "Left out: no gallery.json was kept with the exported model."
 
 
 def test_where_a_model_was_refused_the_winner_is_whose_model_was_exported(whole):

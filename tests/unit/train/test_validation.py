@@ -390,3 +390,13 @@ def test_drawn_data_sets_are_told_apart_by_an_option(monkeypatch, train, valid, 
     assert found.keys() == {f"dataset.{key}" for key in refused}
     for key, words in refused.items():
         assert words in found[f"dataset.{key}"]
+
+
+def test_a_setting_that_the_projects_data_do_not_take_is_refused(monkeypatch):
+    monkeypatch.setattr(docclassifier, "Drawn", Drawn, raising=False)
+    config = load_config("demo", ["common.use_clip=true", "dataset.test_options=null"])
+    assert not [*settings_problems(config, 0)]
+    (problem,) = settings_problems(config.with_values({"dataset.train_options": {"name": "Drawn"}}), 0)
+    assert str(problem).endswith(
+        "common.use_clip: is true, but Drawn has no argument `use_clip`. Remove this key."
+    )
