@@ -4,12 +4,14 @@ Every class that a config of this project may name can be imported from here.
 """
 
 from otter_ray.projects.mrzscanner.data.crop_dataset import CropDataset
+from otter_ray.projects.mrzscanner.data.scene_dataset import SceneDataset
 from otter_ray.projects.mrzscanner.modeling.backbone import MrzBackbone
 from otter_ray.projects.mrzscanner.modeling.ctc_head import CtcHead
-from otter_ray.projects.mrzscanner.modeling.export_wrappers import WarpReader, WarpSpotting
+from otter_ray.projects.mrzscanner.modeling.export_wrappers import WarpReader, WarpRegion, WarpSpotting
 from otter_ray.projects.mrzscanner.modeling.grid_head import GridHead
 from otter_ray.projects.mrzscanner.modeling.query_head import QueryHead
 from otter_ray.projects.mrzscanner.modeling.reader import ReaderModel, SpottingModel
+from otter_ray.projects.mrzscanner.modeling.region import RegionHead, RegionLoss, RegionModel
 from otter_ray.projects.mrzscanner.modeling.text_loss import TextLoss
 from otter_ray.vision.backbones import Backbone
 
@@ -21,8 +23,13 @@ __all__ = [
     "MrzBackbone",
     "QueryHead",
     "ReaderModel",
+    "RegionHead",
+    "RegionLoss",
+    "RegionModel",
+    "SceneDataset",
     "SpottingModel",
     "TextLoss",
     "WarpReader",
+    "WarpRegion",
     "WarpSpotting",
 ]

@@ -51,6 +51,9 @@ class GridHead(nn.Module):
         for place, (lines, columns) in enumerate(SHAPES):
             self.register_buffer(f"frame_{place}", _frame(lines, columns, keys), persistent=False)
         self.third = max(1, map_size[1] // 3)
+        # Where columns end and lines lie in most crops: the first steps need not learn that.
+        self.usual_ends = nn.Parameter(_peaks((0.04, 0.96), 0.05, map_size[1]))
+        self.usual_heights = nn.Parameter(_peaks((0.22, 0.78), 0.1, map_size[0]))
         # The alphabet's characters are consecutive keys.
         self.first_key, self.num_keys = keys.index[ALPHABET[0]], len(keys)
 
@@ -62,11 +65,15 @@ class GridHead(nn.Module):
         finest = features[0]
         profile = self.columns(torch.cat([finest.mean(dim=2), finest.amax(dim=2)], dim=1))
         sides = (finest[..., : self.third].mean(dim=3), finest[..., -self.third :].mean(dim=3))
-        places = torch.cat(
-            [_middle(self.ends(profile)), *(_middle(self.heights(side)) for side in sides)], dim=1
-        )
+        ends = _middle(self.ends(profile) + self.usual_ends)
+        heights = (_middle(self.heights(side) + self.usual_heights) for side in sides)
+        places = torch.cat([ends, *heights], dim=1)
         grids = (self.read(_cells(finest, places, *shape)) for shape in SHAPES)
         return self.format(profile.mean(dim=2)), places, *grids
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of what is learned as it is: the usual places."""
+        return {"usual_ends", "usual_heights"}
 
     def losses(
         self, outputs: Sequence[Tensor], labels: Mapping[str, Tensor], smoothing: float
@@ -125,6 +132,12 @@ def _frame(lines: int, columns: int, keys: KeyTable) -> Tensor:
 def _characters(text: Tensor, lines: int, columns: int) -> Tensor:
     """Return the keys of the cells, `[N, lines, columns]`, of labels of this grid."""
     return text[:, : lines * (columns + 1)].reshape(-1, lines, columns + 1)[..., :-1]
+
+
+def _peaks(places: Sequence[float], width: float, length: int) -> Tensor:
+    """Return logits `[K, length]` whose softmax is a bell around each place, in fractions of the length."""
+    steps = (torch.arange(length) + 0.5) / length
+    return -0.5 * ((steps - torch.tensor(places)[:, None]) / width).square()
 
 
 def _middle(logits: Tensor) -> Tensor:

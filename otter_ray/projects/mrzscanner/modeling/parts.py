@@ -24,6 +24,17 @@ def build(config: Config, part: str, arguments: Mapping[str, object]) -> Any:
         raise ConfigError([problem]) from exc
 
 
+def build_neck(config: Config, backbone: nn.Module) -> nn.Module:
+    """Build the neck for a backbone's feature maps; without one they stay as they are."""
+    section = config.model.neck
+    if section is None:
+        return nn.Identity()
+    cls = find_class(section.name, "neck", config.project)
+    channels = [channels for channels, *_ in _map_shapes(config, backbone)]
+    neck: nn.Module = build(config, "neck", accepted(cls, {"in_channels": channels}) | section.options)
+    return neck
+
+
 def head_options(config: Config, levels: nn.Module, keys: KeyTable | None = None) -> dict[str, object]:
     """Return the head's options, and what it accepts of what the feature maps are like.
 

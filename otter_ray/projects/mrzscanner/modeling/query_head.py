@@ -96,7 +96,7 @@ class QueryHead(nn.Module):
             for level, embed, position in zip(features, self.embed, self.positions, strict=True)
         ]
         seen = torch.cat(tokens, dim=1)
-        queries = self.queries.expand(len(seen), -1, -1)
+        queries = self.queries.expand(seen.shape[0], -1, -1)  # len() would be a constant in the exported file
         for layer in self.layers:
             queries = layer(queries, seen)
         return (self.classify(queries),)

@@ -44,3 +44,16 @@ session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvide
 (text,) = session.run(None, {{"{config.onnx.input_names[0]}": image}})[0].argmax(-1).tolist()
 text = text[: text.index({keys.eos})] if {keys.eos} in text else text
 print("".join("{plain}"[key] for key in text if key != {keys.pad}))"""
+
+
+def region_example(config: Config, file: str) -> str:
+    """Return a program that prints the corners of the zone on an image file."""
+    assert config.onnx is not None
+    height, width = config.common.image_size
+    return f"""\
+{read_image(config)}
+session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+mask = session.run(None, {{"{config.onnx.input_names[0]}": image}})[0][0]
+mask = cv2.resize((mask * 255).astype(np.uint8), ({width}, {height}))
+contours = cv2.findContours(cv2.threshold(mask, 0, 255, cv2.THRESH_OTSU)[1], 0, 2)[0]
+print(cv2.boxPoints(cv2.minAreaRect(max(contours, key=cv2.contourArea))))"""

@@ -1,0 +1,222 @@
+"""The detector: a mask of the zone. A mask is steadier than corners, which jump about in plain print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from otter_ray.config import Config
+from otter_ray.errors import DataError
+from otter_ray.projects.mrzscanner.metrics.regions import overlap, rectangle
+from otter_ray.projects.mrzscanner.modeling import parts
+from otter_ray.projects.mrzscanner.visuals import model_card
+from otter_ray.train.distributed import all_gather_rows
+from otter_ray.train.model.module_mixin import BaseMixin, Labels
+from otter_ray.vision.memory_format import fast_memory_format
+
+_RESAMPLES = 2000
+_GOOD = 0.8  # an overlap that loses no character
+
+
+class RegionHead(nn.Module):
+    """Sums all feature maps up, coarse to fine, and tells on the finest where the zone is.
+
+    Args:
+        in_dims: Channels of each feature map, finest first.
+        dim: Width of the layers.
+    """
+
+    def __init__(self, in_dims: Sequence[int], dim: int = 32) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(given, dim, 1) for given in in_dims)
+        self.mask = nn.Sequential(
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.BatchNorm2d(dim),
+            nn.ReLU(),
+            nn.Conv2d(dim, 1, 3, padding=1),
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits `[N, h, w]` of the size of the finest map."""
+        total: Tensor | None = None
+        for level, lateral in zip(reversed(features), reversed(self.lateral), strict=True):
+            here = lateral(level)
+            total = (
+                here if total is None else here + F.interpolate(total, size=here.shape[2:], mode="nearest")
+            )
+        logits: Tensor = self.mask(total)
+        return logits[:, 0]
+
+
+class RegionLoss(nn.Module):
+    """Log-Cosh Dice, cross entropy and Smooth L1 of a mask.
+
+    Dice lies in [0, 1], where log(cosh) is at most 0.43 and flat at 0: alone it hardly trains.
+
+    Args:
+        dice_weight: Weight of Log-Cosh Dice.
+        bce_weight: Weight of the binary cross entropy.
+        l1_weight: Weight of Smooth L1.
+    """
+
+    def __init__(self, dice_weight: float = 2.0, bce_weight: float = 1.0, l1_weight: float = 1.0) -> None:
+        super().__init__()
+        if min(dice_weight, bce_weight, l1_weight) < 0 or not dice_weight + bce_weight + l1_weight:
+            raise ValueError("weights must be at least 0, and one of them above it")
+        self.weights = {"dice": dice_weight, "bce": bce_weight, "l1": l1_weight}
+
+    def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return the weighted losses, by name, of logits and target masks `[N, h, w]`."""
+        mask = logits.sigmoid()
+        losses = {
+            "dice": (1 - soft_dice(mask, target)).cosh().log().mean(),
+            "bce": F.binary_cross_entropy_with_logits(logits, target),
+            "l1": F.smooth_l1_loss(mask, target, beta=0.5),
+        }
+        return {name: self.weights[name] * loss for name, loss in losses.items()}
+
+
+def soft_dice(mask: Tensor, target: Tensor) -> Tensor:
+    """Return twice the common part of masks `[N, h, w]` by their sum, `[N]`; 1 if both are empty."""
+    common, total = (mask * target).sum(dim=(1, 2)), mask.sum(dim=(1, 2)) + target.sum(dim=(1, 2))
+    return (2 * common + 1) / (total + 1)
+
+
+def zone_mask(zone: Tensor, size: tuple[int, int]) -> Tensor:
+    """Draw zones `[N, 4, 2]`, clockwise corners in fractions, as masks `[N, h, w]`; NaN is an empty mask.
+
+    A pixel on an edge is covered in part: by its distance to the edge, in pixels.
+    """
+    height, width = size
+    corners = zone * zone.new_tensor([width, height])
+    x = torch.arange(width, device=zone.device, dtype=zone.dtype) + 0.5
+    y = torch.arange(height, device=zone.device, dtype=zone.dtype) + 0.5
+    inside = zone.new_full((len(zone), height, width), torch.inf)
+    for start, end in zip(corners.unbind(1), corners.roll(-1, 1).unbind(1), strict=True):
+        along = F.normalize(end - start, dim=1)
+        across = along[:, 0, None] * (y - start[:, 1, None]), along[:, 1, None] * (x - start[:, 0, None])
+        inside = torch.minimum(inside, across[0][:, :, None] - across[1][:, None, :])
+    return (inside + 0.5).clamp(0, 1).nan_to_num(0)
+
+
+class RegionModel(BaseMixin, L.LightningModule):
+    """Backbone, neck if there is one, head and loss that find the zone.
+
+    Raises:
+        ConfigError: A class refuses its options.
+    """
+
+    SCORES = ("valid_iou", "valid_recall@80", "valid_dice")
+    METRICS = ("loss", "loss_step", "loss_epoch", "lr", "dice_loss", "bce_loss", "l1_loss", *SCORES)
+    STEADIER = MappingProxyType({"valid_iou": "valid_dice", "valid_recall@80": "valid_dice"})
+    INTENDED_USE = model_card.REGION_USE
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = parts.build(config, "backbone", config.model.backbone.options)
+        self.neck = parts.build_neck(config, self.backbone)
+        self.head = parts.build(
+            config, "head", parts.head_options(config, nn.Sequential(self.backbone, self.neck))
+        )
+        self.loss = parts.build(config, "loss", config.model.loss.arguments)
+        self.memory_format = fast_memory_format(self)
+        self.to(memory_format=self.memory_format)
+        self._validation: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, img: Tensor) -> Tensor:
+        """Return the logits of the mask, `[N, h, w]`, of images `[N, 3, H, W]` in [0, 1]."""
+        features = self.backbone(img.contiguous(memory_format=self.memory_format))
+        logits: Tensor = self.head(self.neck(features))
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Mapping[str, Tensor]], batch_idx: int) -> Tensor:
+        """Return the loss of images `[N, 3, H, W]` and their labels."""
+        images, labels = batch
+        logits = self(images)
+        losses = self.loss(logits, zone_mask(labels["zone"], (logits.shape[1], logits.shape[2])))
+        total = torch.stack([*losses.values()]).sum()
+        named = {f"{name}_loss": loss for name, loss in losses.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(images))
+        self.log("loss", total, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(images))
+        self.log("lr", self.get_lr(), on_step=True, on_epoch=False)
+        return total
+
+    def validation_step(self, batch: tuple[Tensor, Mapping[str, Tensor]], batch_idx: int) -> None:
+        """Keep the rectangles of a batch."""
+        images, labels = batch
+        found = self.reduce_outputs(self(images).float().sigmoid(), labels)
+        self._validation.append((found.to(self.device), labels["zone"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics over the whole validation set, of which each process saw a part."""
+        found, zone = (all_gather_rows(torch.cat(seen)) for seen in zip(*self._validation, strict=True))
+        self._validation.clear()
+        self.log_dict(self.score(found, {"zone": zone}), prog_bar=True)
+
+    def pretend_loss(self, *inputs: Tensor) -> Tensor:
+        """Return the loss if the zone is everywhere."""
+        logits = self(*inputs)
+        return torch.stack([*self.loss(logits, torch.ones_like(logits)).values()]).sum()
+
+    def reduce_outputs(self, outputs: Tensor, labels: Labels) -> Tensor:
+        """Return the corners found on masks `[N, h, w]`, and how well the masks fit: `[N, 9]`."""
+        masks = outputs.float()
+        height, width = self.config.common.image_size
+        corners = np.stack([rectangle(mask, (height, width)) for mask in masks.cpu().numpy()])
+        target = zone_mask(labels["zone"].to(masks.device), (masks.shape[1], masks.shape[2]))
+        dice = soft_dice(masks, target).cpu()
+        return torch.cat([torch.from_numpy(corners).float().flatten(1), dice[:, None]], dim=1)
+
+    def score(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the metrics of what `reduce_outputs` found, over the images that have a zone."""
+        overlaps, dice = self._overlaps(outputs, labels)
+        return {
+            "valid_iou": float(overlaps.mean()),
+            "valid_recall@80": float((overlaps > _GOOD).mean()),
+            "valid_dice": float(dice.mean()),
+        }
+
+    def score_step(self, labels: Mapping[str, Tensor], metric: str) -> float:
+        """Return what one image changes of a share, and a pixel of one mask of the overlap."""
+        images = int(labels["zone"].isfinite().all(dim=2).all(dim=1).sum())
+        return 1 / images if metric == "valid_recall@80" else 0.1 / images
+
+    def score_interval(
+        self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
+    ) -> tuple[float, float] | None:
+        """Return Wilson's 95 % interval of the share, and a bootstrap over images of the means."""
+        overlaps, dice = self._overlaps(outputs, labels)
+        if metric == "valid_recall@80":
+            share = binomtest(int((overlaps > _GOOD).sum()), len(overlaps)).proportion_ci(method="wilson")
+            return float(share.low), float(share.high)
+        values = {"valid_iou": overlaps, "valid_dice": dice}.get(metric)
+        if values is None:
+            return None
+        chosen = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
+        low, high = np.quantile(values[chosen].mean(axis=1), (0.025, 0.975))
+        return float(low), float(high)
+
+    def example(self, file: str) -> str:
+        """Return a program that finds the zone on an image."""
+        return model_card.region_example(self.config, file)
+
+    def _overlaps(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> tuple[Any, Any]:
+        zones = labels["zone"].cpu().double().numpy()
+        there = np.isfinite(zones).all(axis=(1, 2))
+        if not there.any():
+            raise DataError(
+                "dataset.valid_options: no image has a zone, so there is nothing to score. Add images that "
+                "have one."
+            )
+        rows = outputs.cpu().double().numpy()[there]
+        pairs = zip(rows[:, :8].reshape(-1, 4, 2), zones[there], strict=True)
+        return np.array([overlap(found, true) for found, true in pairs]), rows[:, 8]
