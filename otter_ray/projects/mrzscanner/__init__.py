@@ -4,6 +4,7 @@ Every class that a config of this project may name can be imported from here.
 """
 
 from otter_ray.projects.mrzscanner.data.crop_dataset import CropDataset
+from otter_ray.projects.mrzscanner.data.photo_dataset import PhotoDataset
 from otter_ray.projects.mrzscanner.data.scene_dataset import SceneDataset
 from otter_ray.projects.mrzscanner.modeling.backbone import MrzBackbone
 from otter_ray.projects.mrzscanner.modeling.ctc_head import CtcHead
@@ -13,6 +14,7 @@ from otter_ray.projects.mrzscanner.modeling.query_head import QueryHead
 from otter_ray.projects.mrzscanner.modeling.reader import ReaderModel, SpottingModel
 from otter_ray.projects.mrzscanner.modeling.region import RegionHead, RegionLoss, RegionModel
 from otter_ray.projects.mrzscanner.modeling.text_loss import TextLoss
+from otter_ray.projects.mrzscanner.visuals.sheets import draw_sheets
 from otter_ray.vision.backbones import Backbone
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "CtcHead",
     "GridHead",
     "MrzBackbone",
+    "PhotoDataset",
     "QueryHead",
     "ReaderModel",
     "RegionHead",
@@ -32,4 +35,5 @@ __all__ = [
     "WarpReader",
     "WarpRegion",
     "WarpSpotting",
+    "draw_sheets",
 ]

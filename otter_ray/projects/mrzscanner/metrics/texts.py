@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,16 @@ class Comparison:
         """Whether the texts read have the lines of the true ones, bool [N]."""
         pairs = zip(self.read, self.truth, strict=True)
         return np.array([list(map(len, read)) == list(map(len, true)) for read, true in pairs], bool)
+
+    @property
+    def values(self) -> dict[str, NDArray[Any]]:
+        """Metric -> its value for each text, [N], of which it is the mean."""
+        return {
+            "valid_accuracy": self.right,
+            "valid_anls": self.similarity,
+            "valid_checked": self.checked,
+            "valid_format": self.format_right,
+        }
 
     def confusions(self, most: int = 20) -> list[dict[str, str | int]]:
         """Return the most frequent wrong characters, over texts with the right lines."""

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import lightning as L
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from otter_ray.config import Config
+from otter_ray.projects.mrzscanner.metrics.intervals import interval, mean_replicates
 from otter_ray.projects.mrzscanner.metrics.texts import Comparison, compare
 from otter_ray.projects.mrzscanner.modeling import parts
 from otter_ray.projects.mrzscanner.text.keys import READER_KEYS, SPOTTER_KEYS, KeyTable
@@ -21,10 +21,10 @@ from otter_ray.projects.mrzscanner.visuals import gallery, model_card
 from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.model.channels import exported_channels, reordered
 from otter_ray.train.model.module_mixin import BaseMixin, Labels
+from otter_ray.train.model.replicates import Replicates
 from otter_ray.vision.memory_format import fast_memory_format
 
-_RESAMPLES = 2000
-SHARES = ("valid_accuracy", "valid_checked", "valid_format")
+_SHARES = ("valid_accuracy", "valid_checked", "valid_format")
 
 
 class ReaderModel(BaseMixin, L.LightningModule):
@@ -108,35 +108,27 @@ class ReaderModel(BaseMixin, L.LightningModule):
 
     def score(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the metrics of keys `[N, 93]`."""
-        found = self._compared = self._compare(outputs, labels)
-        return {
-            "valid_accuracy": float(found.right.mean()),
-            "valid_anls": float(found.similarity.mean()),
-            "valid_checked": float(found.checked.mean()),
-            "valid_format": float(found.format_right.mean()),
-        }
+        self._compared = self._compare(outputs, labels)
+        return {name: float(values.mean()) for name, values in self._compared.values.items()}
 
     def score_step(self, labels: Mapping[str, Tensor], metric: str) -> float:
         """Return what one zone changes of a share, and one character of ANLS."""
         zones = len(labels["text"])
-        return 1 / zones if metric in SHARES else 1 / (zones * (labels["text"].shape[1] - 1))
+        return 1 / zones if metric in _SHARES else 1 / (zones * (labels["text"].shape[1] - 1))
 
     def score_interval(
         self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
     ) -> tuple[float, float] | None:
         """Return Wilson's 95 % interval of a share, and a bootstrap over zones of ANLS."""
-        found = self._compare(outputs, labels)
-        if metric == "valid_anls":
-            chosen = np.random.default_rng(0).integers(0, len(found.right), (_RESAMPLES, len(found.right)))
-            low, high = np.quantile(found.similarity[chosen].mean(axis=1), (0.025, 0.975))
-            return float(low), float(high)
-        count = {
-            "valid_accuracy": found.right, "valid_checked": found.checked, "valid_format": found.format_right
-        }.get(metric)  # fmt: skip
-        if count is None:
-            return None
-        low, high = binomtest(int(count.sum()), len(count)).proportion_ci(method="wilson")
-        return float(low), float(high)
+        values = self._compare(outputs, labels).values.get(metric)
+        return None if values is None else interval(values)
+
+    def score_replicates(
+        self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
+    ) -> Replicates | None:
+        """Return a metric in resamples of the zones."""
+        values = self._compare(outputs, labels).values.get(metric)
+        return None if values is None else mean_replicates(values.astype(np.float64))
 
     def score_details(self) -> dict[str, Any]:
         """Return the most frequent confusions, and the accuracy of each format."""

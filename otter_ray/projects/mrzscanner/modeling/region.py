@@ -10,19 +10,20 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from otter_ray.config import Config
 from otter_ray.errors import DataError
+from otter_ray.projects.mrzscanner.metrics.intervals import interval, mean_replicates
 from otter_ray.projects.mrzscanner.metrics.regions import overlap, rectangle
 from otter_ray.projects.mrzscanner.modeling import parts
 from otter_ray.projects.mrzscanner.visuals import model_card
 from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.model.module_mixin import BaseMixin, Labels
+from otter_ray.train.model.replicates import Replicates
 from otter_ray.vision.memory_format import fast_memory_format
 
-_RESAMPLES = 2000
 _GOOD = 0.8  # an overlap that loses no character
 
 
@@ -178,12 +179,7 @@ class RegionModel(BaseMixin, L.LightningModule):
 
     def score(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the metrics of what `reduce_outputs` found, over the images that have a zone."""
-        overlaps, dice = self._overlaps(outputs, labels)
-        return {
-            "valid_iou": float(overlaps.mean()),
-            "valid_recall@80": float((overlaps > _GOOD).mean()),
-            "valid_dice": float(dice.mean()),
-        }
+        return {name: float(values.mean()) for name, values in _values(outputs, labels).items()}
 
     def score_step(self, labels: Mapping[str, Tensor], metric: str) -> float:
         """Return what one image changes of a share, and a pixel of one mask of the overlap."""
@@ -194,29 +190,35 @@ class RegionModel(BaseMixin, L.LightningModule):
         self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
     ) -> tuple[float, float] | None:
         """Return Wilson's 95 % interval of the share, and a bootstrap over images of the means."""
-        overlaps, dice = self._overlaps(outputs, labels)
-        if metric == "valid_recall@80":
-            share = binomtest(int((overlaps > _GOOD).sum()), len(overlaps)).proportion_ci(method="wilson")
-            return float(share.low), float(share.high)
-        values = {"valid_iou": overlaps, "valid_dice": dice}.get(metric)
-        if values is None:
-            return None
-        chosen = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
-        low, high = np.quantile(values[chosen].mean(axis=1), (0.025, 0.975))
-        return float(low), float(high)
+        values = _values(outputs, labels).get(metric)
+        return None if values is None else interval(values)
+
+    def score_replicates(
+        self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
+    ) -> Replicates | None:
+        """Return a metric in resamples of the images that have a zone."""
+        values = _values(outputs, labels).get(metric)
+        return None if values is None else mean_replicates(values.astype(np.float64))
 
     def example(self, file: str) -> str:
         """Return a program that finds the zone on an image."""
         return model_card.region_example(self.config, file)
 
-    def _overlaps(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> tuple[Any, Any]:
-        zones = labels["zone"].cpu().double().numpy()
-        there = np.isfinite(zones).all(axis=(1, 2))
-        if not there.any():
-            raise DataError(
-                "dataset.valid_options: no image has a zone, so there is nothing to score. Add images that "
-                "have one."
-            )
-        rows = outputs.cpu().double().numpy()[there]
-        pairs = zip(rows[:, :8].reshape(-1, 4, 2), zones[there], strict=True)
-        return np.array([overlap(found, true) for found, true in pairs]), rows[:, 8]
+
+def _values(outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Return metric -> its value for each image that has a zone.
+
+    Raises:
+        DataError: None has one.
+    """
+    zones = labels["zone"].cpu().double().numpy()
+    there = np.isfinite(zones).all(axis=(1, 2))
+    if not there.any():
+        raise DataError(
+            "dataset.valid_options: no image has a zone, so there is nothing to score. Add images that have "
+            "one."
+        )
+    rows = outputs.cpu().double().numpy()[there]
+    pairs = zip(rows[:, :8].reshape(-1, 4, 2), zones[there], strict=True)
+    overlaps = np.array([overlap(found, true) for found, true in pairs])
+    return {"valid_iou": overlaps, "valid_recall@80": overlaps > _GOOD, "valid_dice": rows[:, 8]}

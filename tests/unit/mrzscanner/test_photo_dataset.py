@@ -1,0 +1,76 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from otter_ray.errors import DataError
+from otter_ray.projects.mrzscanner import PhotoDataset
+from otter_ray.projects.mrzscanner.text.keys import READER_KEYS, SPOTTER_KEYS
+
+ZONE = ("P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10")
+ENTRY = {"img_path": "a.png", "mrz_1": ZONE[0], "mrz_2": ZONE[1]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    image = np.zeros((40, 120, 3), np.uint8)
+    image[..., 2] = 255  # red, for OpenCV
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+
+    def annotate(entries):
+        text = entries if isinstance(entries, str) else json.dumps(entries)
+        (tmp_path / "annotations.json").write_text(text)
+        return str(tmp_path)
+
+    return annotate
+
+
+def test_crops_are_resized_and_scenes_padded(folder):
+    root = folder({"1": ENTRY})
+    image, labels = PhotoDataset((20, 60), root=root)[0]
+    assert READER_KEYS.decode(labels["text"].tolist()) == ZONE
+    assert labels["zone"].isnan().all()
+    assert torch.equal(image.mean(dim=(1, 2)), torch.tensor([1.0, 0.0, 0.0]))
+    image, labels = PhotoDataset((60, 60), root=root, keys="spotter")[0]
+    assert SPOTTER_KEYS.decode(labels["text"].tolist()) == ZONE
+    assert image[0].mean().item() == pytest.approx(1 / 3, abs=0.02)
+    assert image[0, 30].min() == 1
+
+
+def test_wrong_check_digits_are_a_warning(folder):
+    root = folder({"1": {**ENTRY, "mrz_2": ZONE[1][:-1] + "9"}})
+    with pytest.warns(UserWarning, match=r"check digits do not hold in 1 of 1 zones, .*: a\.png"):
+        assert len(PhotoDataset((20, 60), root=root)) == 1
+
+
+def test_an_image_of_two_sets(folder):
+    root = folder({"1": ENTRY})
+    valid = PhotoDataset((20, 60), root=root)
+    with pytest.raises(DataError, match="1 images are in two data sets"):
+        PhotoDataset((20, 60), root=root, valid_dataset=valid)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("[", "is not JSON"),
+        ({}, "has no entries"),
+        ({"7": {"mrz_1": ZONE[0]}}, "7 has no img_path"),
+        ({"7": {**ENTRY, "img_path": "b.png"}}, "7: there is no image .*b.png"),
+        ({"7": {"img_path": "a.png", "mrz_1": ZONE[0]}}, "7 has no line mrz_2"),
+        ({"7": {**ENTRY, "mrz_2": ZONE[1].lower()}}, "7: line 2 has 'b', .*Write it in capitals"),
+        ({"7": {**ENTRY, "mrz_2": ZONE[1][:-1]}}, "7: the lines have 44, 43 characters"),
+    ],
+)
+def test_annotations_that_cannot_be_used(folder, entries, message):
+    with pytest.raises(DataError, match=message):
+        PhotoDataset((20, 60), root=folder(entries))
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="root is None but must be a folder"):
+        PhotoDataset((20, 60))
+    with pytest.raises(DataError, match=r"annotations: .* cannot be read"):
+        PhotoDataset((20, 60), root=str(tmp_path / "none"))
