@@ -113,6 +113,7 @@ LONG_BY_CONTRACT = {
     "projects.docclassifier.data.training_set.SynthDataset.__init__": "`dataset.train_options.options`",
     "projects.docaligner.data.paper_dataset.PaperDataset.__init__": "`dataset.*_options.options`",
     "projects.docclassifier.data.evaluation_sets.CaptureDataset.__init__": "`dataset.valid_options.options`",
+    "projects.mrzscanner.data.scene_dataset.SceneDataset.__init__": "`dataset.train_options.options`",
 }
 # Libraries whose private parts may change with any version.
 FOREIGN = ("optuna", "ray", "torch", "lightning", "tensorboard")
