@@ -19,7 +19,7 @@ from otter_ray.config import Config
 from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError, OtterError, in_one_line
 from otter_ray.export.onnx_file import onnx_section, wrap, write_onnx
-from otter_ray.space.constraint import LATENCY, MODEL_STATS
+from otter_ray.space.constraint import LATENCY, MODEL_STATS, SIZE
 from otter_ray.train.builders import build_model, with_classes
 from otter_ray.train.model.complexity import model_stats
 from otter_ray.train.model.example_inputs import example_inputs
@@ -111,10 +111,37 @@ def measure_model_stats(
             with torch.inference_mode():
                 expected = wrapped(*inputs.values())
             _compare(session, inputs, [expected] if isinstance(expected, Tensor) else list(expected))
-        found["onnx_bytes"] = file.stat().st_size
+        found[SIZE] = file.stat().st_size
         if LATENCY in names:
             found[LATENCY] = _latency(session, example_inputs(section, 1))
+        for precision in dict.fromkeys(name.partition("@")[2] for name in names if "@" in name):
+            lower = _of_precision(file, precision, section)
+            found[f"{SIZE}@{precision}"] = lower.stat().st_size
+            if f"{LATENCY}@{precision}" in names:
+                found[f"{LATENCY}@{precision}"] = onnx_latency(lower, section)
     return {name: found[name] for name in MODEL_STATS if name in names}
+
+
+def _of_precision(file: Path, precision: str, section: Onnx) -> Path:
+    """Write a file of lower precision next to an fp32 file. Its ranges are those of made-up inputs.
+
+    Neither its size nor its time depends on them.
+
+    Raises:
+        ExportError: onnxruntime's tools refuse the model.
+    """
+    from otter_ray.export.precision.conversion import Int8Converter, to_float16
+
+    target = file.with_name(f"{precision}.onnx")
+    try:
+        if precision == "fp16":
+            to_float16(file, target)
+        else:
+            inputs = _arrays(example_inputs(section, max(OTHER_BATCHES)))
+            Int8Converter(file, file.parent, [inputs], "minmax").write(target)
+    except Exception as exc:  # they raise anything
+        raise ExportError(f"no {precision} file can be made: {in_one_line(exc)}") from exc
+    return target
 
 
 def _session(file: Path) -> onnxruntime.InferenceSession:

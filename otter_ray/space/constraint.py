@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from otter_ray.errors import did_you_mean
 
 # What each statistic says, of the model that is exported, for one input.
-LATENCY = "onnx_latency_ms"
+SIZE, LATENCY = "onnx_bytes", "onnx_latency_ms"
+FILE_STATS = {
+    SIZE: "size of the ONNX file",
+    LATENCY: "median time of one input in onnxruntime, on one thread of this machine's CPU",
+}
 MODEL_STATS = {
     "macs": "multiply-accumulates of one forward pass",
     "flops": "floating-point operations of one forward pass",
     "parameters": "numbers that are trained",
-    "onnx_bytes": "size of the ONNX file",
-    LATENCY: "median time of one input in onnxruntime, on one thread of this machine's CPU",
+    **FILE_STATS,
+    **{
+        f"{name}@{precision}": f"the same of the {precision} file: {text}"
+        for name, text in FILE_STATS.items()
+        for precision in ("fp16", "int8")
+    },
 }
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RULE = re.compile(rf"\s*([\w@]+)\s*(<=|>=)\s*({_NUMBER})\s*")

@@ -110,7 +110,7 @@ def measure_latencies(problem: SearchProblem, cache: ModelStatsCache) -> None:
 
     Nothing is measured unless the study asks for latencies.
     """
-    if LATENCY not in cache.names:
+    if not any(name.partition("@")[0] == LATENCY for name in cache.names):
         return
     distinct, config = {}, problem.config
     for values in islice(problem.space.combinations(config, ARCHITECTURE_SECTIONS), 10 * MAX_MEASURED):

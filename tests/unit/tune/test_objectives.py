@@ -15,7 +15,7 @@ from otter_ray.errors import OtterError, StudyError
 from otter_ray.export.architecture import architecture_key
 from otter_ray.formatting import si_number
 from otter_ray.report.__main__ import report
-from otter_ray.space import StudyOptions, load_space
+from otter_ray.space import Constraint, StudyOptions, load_space
 from otter_ray.space.samplers import samplers_with
 from otter_ray.study.layout import StudyFolder
 from otter_ray.study.opening import open_study
@@ -354,3 +354,14 @@ def test_a_base_that_cannot_win_is_never_the_best_so_far(space, study, printed):
     base, other = printed().splitlines()
     assert base.endswith("0.9000  (violates a constraint)")
     assert other.endswith("(best 0.5000, trial 1)")
+
+
+def test_figures_of_a_precision_are_of_its_own_file(tiny):
+    names = ["onnx_bytes", "onnx_bytes@fp16", "onnx_bytes@int8", "onnx_latency_ms@int8"]
+    found = ModelStatsCache(names).of(tiny)
+    assert [*found] == names
+    assert found["onnx_bytes@int8"] < found["onnx_bytes@fp16"] < found["onnx_bytes"]
+    assert found["onnx_latency_ms@int8"] > 0
+    assert Constraint.of("onnx_bytes@int8 <= 1e6").stat == "onnx_bytes@int8"
+    with pytest.raises(ValueError, match="'onnx_bytes@int4' in"):
+        Constraint.of("onnx_bytes@int4 <= 1e6")
