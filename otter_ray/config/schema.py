@@ -139,8 +139,8 @@ class InputShape(Section):
 OWN_META_INFO = {
     "additional_meta_info", "base", "channels", "checkpoint", "checkpoint_sha256", "config", "config_sha256",
     "data", "date", "epoch", "example", "flops", "gate", "inputs", "intended_use", "macs", "metric",
-    "onnx_sha256", "outputs", "parameters", "precision", "precisions", "quantize", "rejected", "selection",
-    "trial", "versions",
+    "onnx_sha256", "outputs", "parameters", "precision", "precisions", "quantize", "rejected",
+    "search_example", "selection", "trial", "versions",
 }  # fmt: skip
 
 

@@ -250,6 +250,7 @@ def _usage(reference: ReferenceModel, file: str) -> dict[str, Any]:
     return {
         "intended_use": model.INTENDED_USE,
         "example": model.example(file) or blank_example(onnx_section(config), file),
+        "search_example": model.search_example(file),
         "data": config.data_section.model_dump(),
     }
 

@@ -17,7 +17,7 @@ from otter_ray.files import atomic_write
 from otter_ray.formatting import PRECISION_COLUMNS, announcement, gain_lines, precision_cells, with_interval
 
 CARD = "MODEL.md"
-FPRS = (1e-2, 1e-3, 1e-4)
+FPRS = (1e-1, 1e-2, 1e-3, 1e-4)
 CHANNELS = {
     "rgb": "The colour channels are in the order red, green, blue: reverse those that OpenCV reads.",
     "bgr": "The colour channels are in the order blue, green, red, as OpenCV reads images.",
@@ -85,6 +85,17 @@ def _sections(file: Path, facts: Mapping[str, Any]) -> Iterator[str]:
     arguments = " IMAGE ..." if "sys.argv" in facts["example"] else ""
     yield f"In this folder, as `example.py`; `python example.py{arguments}`:"
     yield f"```python\n{facts['example']}\n```"
+    if search := facts.get("search_example"):
+        yield "## Enrolling and searching"
+        yield (
+            "As `search.py`; `python search.py IMAGE ENROLLED ENROLLED` lists the enrolled images, the most "
+            "similar first. To enroll many, keep their embeddings in a file instead of computing them again:"
+        )
+        yield f"```python\n{search}\n```"
+    yield (
+        "The first axis of every input is the batch: several images can be run at once. On a GPU, install "
+        'onnxruntime-gpu and give `providers=["CUDAExecutionProvider", "CPUExecutionProvider"]`.'
+    )
     yield "## Data"
     yield f"```yaml\n{yaml.safe_dump(facts['data'], sort_keys=False)}```"
     yield "## Where it comes from"
@@ -130,6 +141,10 @@ def _thresholds(facts: Mapping[str, Any]) -> Iterator[str]:
         known = f"{math.floor(threshold * 1e8) / 1e8:.8f}" if math.isfinite(threshold) else "none"
         table.append(f"| {fpr:.0e} | {known} | {tpr:.4f} | {math.floor(fpr * negatives)} of {negatives:,} |")
     yield "\n".join(table)
+    yield (
+        "Choose by the use. A search whose results are looked through may pass 1 of 10 or of 100 wrong pairs "
+        "(1e-1, 1e-2). A verification that decides alone should pass 1 of 10,000 (1e-4)."
+    )
     if FPRS[-1] * negatives < 1:
         yield "If not even one may pass, the hardest pair seen sets the threshold: measure on more images."
 

@@ -113,6 +113,7 @@ class _Facts(_Part):
     versions: dict[str, str] = {}
     intended_use: str = ""
     example: str = ""
+    search_example: str | None = None
     data: dict[str, Any] = {}
     channels: Literal["rgb", "bgr"] | None = None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -103,10 +104,11 @@ class Int8Converter:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the root logger's advice for programmers, which the tools give."""
+    """Hide what the tools print, and the root logger's advice for programmers."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.root.setLevel(level)

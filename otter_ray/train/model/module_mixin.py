@@ -279,6 +279,13 @@ class BaseMixin(_Base):
         """
         return None
 
+    def search_example(self, file: str) -> str | None:
+        """Return a program of at most ten lines that finds an image among others, for embeddings.
+
+        None if the model is not for that.
+        """
+        return None
+
     def illustrate(self, outputs: Any, labels: Labels, dataset: Dataset[Any]) -> dict[str, Any]:
         """Return what a report shows of a model besides its figures, as plain data; nothing by default.
 

@@ -77,15 +77,24 @@ def test_the_cards_example_runs_with_each_file(exported, precision, tmp_path):
     file = precision_file(exported.onnx, precision).name
     assert f"{file}" in card
     assert "| precision | size | latency | metric | loss | test | file |" in card
-    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    compare, search = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     for name in ("0.png", "1.png"):
         Image.fromarray(np.random.default_rng(int(name[0])).integers(0, 256, (50, 50, 3), np.uint8)).save(
             tmp_path / name
         )
-    line = [sys.executable, "-c", code.replace(exported.onnx.name, file)]
-    line += [str(tmp_path / name) for name in ("0.png", "1.png")]
-    done = subprocess.run(line, cwd=exported.onnx.parent, capture_output=True, text=True, check=True)
-    assert 0 <= float(done.stdout.removeprefix("similarity ")) <= 1.0001
+    assert len(search.splitlines()) <= 10
+
+    def printed(code, *names):
+        line = [sys.executable, "-c", code.replace(exported.onnx.name, file), *map(str, names)]
+        done = subprocess.run(line, cwd=exported.onnx.parent, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    first, second = tmp_path / "0.png", tmp_path / "1.png"
+    similarity = float(printed(compare, first, second).removeprefix("similarity "))
+    scores = [line.split() for line in printed(search, second, first, second).splitlines()]
+    assert [path for _, path in scores] == [str(second), str(first)]
+    assert float(scores[0][0]) == pytest.approx(1, abs=1e-3)
+    assert float(scores[1][0]) == pytest.approx(similarity, abs=1e-3)
 
 
 def test_what_is_there_is_not_made_again_and_a_changed_file_is(exported, tiny_run, monkeypatch):

@@ -234,6 +234,10 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         """Return a program that compares two images, as validation does."""
         return model_card.example(self.config, file)
 
+    def search_example(self, file: str) -> str:
+        """Return a program that sorts enrolled images by their similarity to another one."""
+        return model_card.search_example(self.config, file)
+
     def illustrate(self, outputs: Tensor, labels: Tensor, dataset: Dataset[Any]) -> dict[str, Any]:
         """Return the ROC curve, images with their nearest neighbours, and the hardest false pairs."""
         self.score(outputs, labels)
