@@ -21,6 +21,7 @@ from rich.console import Console
 from otter_ray.config import Config, load_config
 from otter_ray.console import log_to_console
 from otter_ray.space import Space, StudyOptions, load_space
+from otter_ray.tune.cluster.session import DASHBOARD
 from otter_ray.tune.worker.forks import SWITCH
 from tests.support.commands import Command
 
@@ -105,7 +106,7 @@ class Run:
 
 
 # `make test` goes through many more examples of each property than `make test-fast`.
-hypothesis.settings.register_profile("thorough", max_examples=600)
+hypothesis.settings.register_profile("thorough", max_examples=300)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -160,6 +161,14 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTTER_RAY_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rays_have_no_dashboard() -> Iterator[None]:
+    """It takes a study's Ray 4 s of CPU time. Tests that look at one start it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DASHBOARD, "0")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from functools import partial
 
 import optuna
 from optuna import visualization
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from plotly.colors import sample_colorscale
 from plotly.graph_objects import Figure
@@ -81,6 +80,8 @@ def history(study: optuna.Study, metric: str, base: float | None) -> Chart:
 
 def importances(study: optuna.Study, metric: str) -> Chart:
     """Draw how differently the best trials and all trials chose each parameter (PED-ANOVA)."""
+    from optuna.importance import PedAnovaImportanceEvaluator  # imports scikit-learn, too
+
     count = len(study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]))
     evaluator = PedAnovaImportanceEvaluator(target_quantile=best_count(count) / count)
     with warnings.catch_warnings():

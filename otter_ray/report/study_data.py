@@ -16,7 +16,6 @@ from otter_ray.config import Config, load_config
 from otter_ray.direction import Direction
 from otter_ray.errors import OtterError, StudyError
 from otter_ray.export.model_files import exports_in
-from otter_ray.report import optuna_charts
 from otter_ray.space import Space, load_space
 from otter_ray.study.environment import read_environment
 from otter_ray.study.finalists import Finalist, rank_with_finals, read_finalists, winner_of
@@ -147,7 +146,9 @@ class StudyData:
     @cached_property
     def drawable(self) -> optuna.Study:
         """A copy of the study for Optuna's charts (`drawable_study`)."""
-        return optuna_charts.drawable_study(self.study, self.trials, self.rows, self.direction)
+        from otter_ray.report.optuna_charts import drawable_study
+
+        return drawable_study(self.study, self.trials, self.rows, self.direction)
 
     def _parsed(self, parse: Callable[[str], T], file: Path) -> T | None:
         return self._read(lambda: parse(require_file(file))) if os.path.lexists(file) else None

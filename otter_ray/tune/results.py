@@ -9,8 +9,6 @@ from otter_ray.console import notice
 from otter_ray.disk import disk_full_message
 from otter_ray.errors import StudyError
 from otter_ray.isolation import call
-from otter_ray.report.html_report import REPORT, write_report
-from otter_ray.report.study_data import StudyData
 from otter_ray.report.tables import precisions_table, values_table
 from otter_ray.report.terminal import print_study
 from otter_ray.study.finalists import read_finalists
@@ -19,7 +17,7 @@ from otter_ray.study.opening import base_config_of
 from otter_ray.tune.context import StudyContext
 from otter_ray.tune.display.reporter import ProgressReporter
 from otter_ray.tune.search.stopping import StopController
-from otter_ray.tune.selection.calls import find_others, find_winner
+from otter_ray.tune.selection.calls import draw, find_others, find_winner
 from otter_ray.tune.selection.outcome import Outcome
 
 FAILED = 1
@@ -119,10 +117,8 @@ def draw_report(context: StudyContext) -> None:
     Args:
         context: of the study.
     """
-    path = context.folder.path / REPORT
     try:
-        write_report(StudyData(context.study, context.folder.path), path)
-        notice(logger, f"report: {path}")
+        notice(logger, f"report: {call(draw, context)}")
     except Exception as exc:
         logger.warning(f"report.html could not be drawn: {type(exc).__name__}: {exc}")
 

@@ -44,6 +44,7 @@ SLOT_ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
 }
 CACHE = "OTTER_RAY_CACHE"
+DASHBOARD = "OTTER_RAY_DASHBOARD"  # "0": a Ray that is started here has none
 # `uv run` would start each worker by itself, in place of what a session starts.
 UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 AUTH = (MODE, TOKEN_FILE)
@@ -156,7 +157,7 @@ class RaySession:
         # of a Ray of our own inherit the environment.
         return {
             "address": "local",
-            "include_dashboard": True,
+            "include_dashboard": os.environ.get(DASHBOARD) != "0",
             "dashboard_host": "127.0.0.1",
             "num_cpus": available_cpus(),
             "runtime_env": self._workers,

@@ -1,11 +1,12 @@
-"""What is done with torch after a study's trials have ended, for a driver that has not imported it.
+"""What is done with torch or matplotlib after a study's trials have ended, for a driver without them.
 
-The driver runs these through `otter_ray.isolation.call`. Importing this module imports no torch.
+The driver runs these through `otter_ray.isolation.call`. Importing this module imports neither.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from otter_ray.tune.context import StudyContext
 from otter_ray.tune.selection.outcome import Outcome
@@ -38,3 +39,17 @@ def find_others(context: StudyContext, finals: StudyContext | None, outcome: Out
     from otter_ray.tune.selection.winner import export_others
 
     return export_others(context, finals, outcome)
+
+
+def draw(context: StudyContext) -> Path:
+    """Draw a study's report, and return its path.
+
+    Args:
+        context: of the study.
+    """
+    from otter_ray.report.html_report import REPORT, write_report
+    from otter_ray.report.study_data import StudyData
+
+    path = context.folder.path / REPORT
+    write_report(StudyData(context.study, context.folder.path), path)
+    return path
