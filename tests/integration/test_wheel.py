@@ -118,7 +118,9 @@ def test_a_dry_run_from_an_empty_folder(commands, empty):
 
 def test_two_trials_from_an_empty_folder_end_with_an_onnx_file(commands, empty, tiny_sets):
     line = [commands / "otter-ray", "tune", "demo", "--trials", "2", "--name", "a", *tiny_sets]
-    output = run([*line, "--set", "trainer.max_epochs=1"], empty, OMP_NUM_THREADS="1", OTTER_RAY_DASHBOARD="1")
+    output = run(
+        [*line, "--set", "trainer.max_epochs=1"], empty, OMP_NUM_THREADS="1", OTTER_RAY_DASHBOARD="1"
+    )
     assert "dashboard: http://127.0.0.1:" in output
     (onnx,) = (empty / "runs/demo/a").glob("*.onnx")
     assert f"onnx: {onnx}" in output

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from otter_ray.checkpoints import last_checkpoint_of
 from otter_ray.config import Config
 from otter_ray.errors import StudyError, TrainingError
+from otter_ray.study.crash_report import crash_report
 from otter_ray.study.layout import RESTORED, trial_folder
 from otter_ray.study.naming import group_name, trial_name
 from otter_ray.study.storage import FolderUploader
@@ -175,6 +176,27 @@ class TrialContext:
             self.uploader.push()
         except OSError as exc:
             raise StudyError(f"{self.uploader.storage.uri} cannot be written: {exc}") from exc
+
+    @contextmanager
+    def crash_report(self, name: str) -> Iterator[None]:
+        """Have written what was running if a signal ends this process in the block.
+
+        With a storage the folder of this node goes with the process, so that is written to the study's
+        folder, if this node sees it.
+
+        Args:
+            name: of the file.
+        """
+        is_apart = self.uploader is not None and self.setup.sees_study
+        folder = Path(self.setup.study) / trial_folder(self.assignment.number) if is_apart else self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with crash_report(folder / name):
+                yield
+        finally:
+            if is_apart:
+                with suppress(OSError):  # it holds another worker's
+                    folder.rmdir()
 
     def upload_rest(self, pattern: str = "**/*") -> None:
         """Copy files to the study's storage if that is possible; the checkpoints are there already.

@@ -21,7 +21,6 @@ from typing import Any
 from otter_ray.disk import disk_full_message, is_disk_full
 from otter_ray.errors import OtterError, StudyError, in_one_line
 from otter_ray.redaction import safe_text
-from otter_ray.study.crash_report import crash_report
 from otter_ray.study.layout import CRASH, trial_checkpoints
 from otter_ray.tune.messages import EpochResult, FailureKind, TrialAssignment, TrialFailure, WorkerGroup
 from otter_ray.tune.ray_compat import ascii_name, quiet_local_mode, worker_exceptions
@@ -53,7 +52,7 @@ def run_trial(setup: TrialSetup, config: Mapping[str, Any]) -> None:
             log_to(context.folder / log),
         ):
             try:
-                with crash_report(context.folder / (CRASH if trains else "crash.driver.txt")):
+                with context.crash_report(CRASH if trains else "crash.driver.txt"):
                     while (failure := _failure(context)) is not None:
                         _free_memory()
                         _report(failure)
@@ -156,7 +155,7 @@ def _train_in_group(setup: TrialSetup, assignment: TrialAssignment, started: flo
     log = "log.txt" if rank == 0 else f"log.{rank}.txt"
     with trial_context(setup, assignment, started) as context, log_to(context.folder / log):
         try:
-            with crash_report(context.folder / f"crash.{rank}.txt"):
+            with context.crash_report(f"crash.{rank}.txt"):
                 context.train(lambda result: train.report({**result.to_tune(), **group}), launcher)
         except Exception:
             _print_traceback()

@@ -5,7 +5,7 @@ import pytest
 from tests.support.timm_backbones import OK, SIZES, verdict
 
 SQUARE, WIDE = SIZES
-# A small model of each of these architectures: with convolutions, windows, tokens, and what is folded for export.
+# A small model of each of these: with convolutions, windows and tokens, and with what export folds.
 SAMPLE = [
     "convnext_atto", "cs3darknet_s", "edgenext_xx_small", "efficientvit_b0", "fastvit_t8", "hgnetv2_b0",
     "levit_128s", "mambaout_femto", "mobilenetv4_conv_small_035", "mobilevitv2_050", "pit_ti_224",
