@@ -28,7 +28,8 @@ class SceneOptions:
     """How hard scenes are.
 
     Attributes:
-        strength: Scale of light, focus and noise, of bends and of clutter, and of turns and tilts.
+        strength: Scale of light, focus and noise, of bends and clutter, of turns and tilts. The lower it is,
+            the larger are the documents.
         occlusion: Share of documents of which something covers an edge.
         patch: Share of documents of which something covers a corner.
         max_turn: Degrees by which a document is turned away from a quarter turn, at strength 1.
@@ -119,7 +120,7 @@ def _pose(rng: np.random.Generator, aspect: float, frame: Points, options: Scene
     if rng.random() < 0.22:  # the page nearly fills the frame
         scale = room.min() * rng.uniform(0.86, 1)
     else:
-        share = np.exp(rng.uniform(np.log(0.25 - 0.13 * ease), np.log(0.75)))
+        share = np.exp(rng.uniform(np.log(0.4 - 0.28 * ease), np.log(0.75)))
         scale = min(np.sqrt(share * frame.prod() / _area(seen)), room.min())
     seen = seen * scale
     slack = frame * (1 - 2 * _MARGIN) - np.ptp(seen, axis=0)
