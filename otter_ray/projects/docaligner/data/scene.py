@@ -139,6 +139,8 @@ def _lay(rng: np.random.Generator, scene: Image, paper: Image, corners: Points, 
     places = corners * (width, height) - 0.5
     sides = np.linalg.norm(places - np.roll(places, -1, axis=0), axis=1)
     wide, tall = (max(4, round(float(max(sides[i], sides[i + 2])))) for i in (0, 1))
+    if rng.random() < 0.15 * strength:
+        _stack(rng, scene, places)
     page = _print(rng, paper, (tall, wide), strength)
     alpha = _outline(rng, page, strength)
     layer = np.dstack([page, alpha])
@@ -160,6 +162,15 @@ def _lay(rng: np.random.Generator, scene: Image, paper: Image, corners: Points, 
     # The page's colours are weighed by its opacity already, and the border's are 0.
     seen = layer[..., :3].astype(np.float32)
     return np.asarray(np.clip(below * (1 - share) + seen, 0, 255), dtype=np.uint8)
+
+
+def _stack(rng: np.random.Generator, scene: Image, places: Points) -> None:
+    """Put more pages, or the thickness of a book, under the page: they look out on one side."""
+    shift, tone = rng.normal(0, 0.008, 2) * max(scene.shape), rng.uniform(60, 250) + rng.normal(0, 6, 3)
+    for share in np.linspace(1, 0.2, int(rng.integers(1, 6))):
+        shade = tuple(float(part) for part in np.clip(tone * rng.uniform(0.75, 1), 0, 255))
+        outline = np.round((places + share * shift) * 16).astype(np.int32)
+        cv2.fillPoly(scene, [outline], shade, cv2.LINE_AA, 4)
 
 
 def _print(rng: np.random.Generator, paper: Image, size: tuple[int, int], strength: float) -> Image:
