@@ -1,7 +1,10 @@
 """Short runs of both heads, and the files that they export."""
 
 import json
+import subprocess
+import sys
 
+import cv2
 import onnx
 import onnxruntime
 import pytest
@@ -9,6 +12,8 @@ import torch
 
 from otter_ray.config import load_config
 from otter_ray.export.exporter import export_checkpoint
+from otter_ray.projects.docaligner import AlignerModel
+from otter_ray.projects.docaligner.visuals.sheets import draw_sheets
 from otter_ray.train.builders import build_valid
 from otter_ray.train.run_options import RunOptions
 from otter_ray.train.trainer import run_training
@@ -71,3 +76,27 @@ def test_a_run_and_its_file(changes, tmp_path, cache):
         )
     assert outputs["points"].shape == (1, 8)
     assert 0 <= outputs["has_obj"].min() <= outputs["has_obj"].max() <= 1
+    # The card's program, on a photograph.
+    cv2.imwrite(str(tmp_path / "photo.png"), (image.permute(1, 2, 0).numpy()[..., ::-1] * 255).round())
+    program = AlignerModel(config).example(file.name)
+    line = [sys.executable, "-c", program, "photo.png"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("document ")
+    assert "corners [[" in done.stdout
+
+
+def test_sheets_and_galleries(tmp_path, cache):
+    config = load_config("docaligner_demo").with_values(TINY)
+    valid = build_valid(config)
+    draw_sheets(valid, valid, tmp_path)
+    assert cv2.imread(str(tmp_path / "scenes.png")).shape[1] > 8 * 192
+    labels = torch.stack([valid[index][1] for index in range(len(valid))])
+    true = labels[:, :8].unflatten(1, (4, 2))
+    found = true.clone()
+    found[labels[:, 8] > 0, 1] = -1.0  # a corner is missing
+    shown = AlignerModel(config).illustrate((found, true), labels, valid)
+    first, second = shown["galleries"]
+    cell = first["rows"][0][0]
+    assert cell["image"].startswith("data:image/jpeg;base64,")
+    assert (cell["kind"], cell["text"]) == ("wrong", "0.0000")
+    assert sum(map(len, second["rows"])) == 24
