@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from otter_ray.projects.mrzscanner.text.icao import ALPHABET, SHAPES
 from otter_ray.projects.mrzscanner.text.keys import LENGTH, KeyTable
 
-# Where a cell's features are read, from its middle, in cells.
-_ACROSS = (-0.375, -0.125, 0.125, 0.375)
-_ALONG = (-1 / 3, 0.0, 1 / 3)
+# At how many places a cell's features are read, evenly, from top to bottom and from left to right.
+_ACROSS, _ALONG = 4, 3
 _LEFT, _RIGHT = 1 / 6, 5 / 6  # of the crop's width: where the heights of lines are told
 
 
@@ -46,7 +45,7 @@ class GridHead(nn.Module):
             nn.Conv1d(dim, 2, 3, padding=1),
         )  # fmt: skip
         self.read = nn.Sequential(
-            nn.Linear(in_dim * len(_ACROSS) * len(_ALONG), dim), nn.ReLU(), nn.Linear(dim, len(ALPHABET))
+            nn.Linear(in_dim * _ACROSS * _ALONG, dim), nn.ReLU(), nn.Linear(dim, len(ALPHABET))
         )
         for place, (lines, columns) in enumerate(SHAPES):
             self.register_buffer(f"frame_{place}", _frame(lines, columns, keys), persistent=False)
@@ -147,10 +146,10 @@ def _middle(logits: Tensor) -> Tensor:
     return (logits.softmax(dim=-1) * places).sum(dim=-1)
 
 
-def _between(start: Tensor, end: Tensor, count: int, offsets: Sequence[float]) -> Tensor:
-    """Return places `[..., count * offsets]` around `count` middles, evenly from `start` to `end` `[...]`."""
-    steps = torch.arange(count, device=start.device, dtype=start.dtype)[:, None]
-    steps = (steps + torch.tensor(offsets, device=start.device, dtype=start.dtype)).flatten() / (count - 1)
+def _between(start: Tensor, end: Tensor, count: int, samples: int) -> Tensor:
+    """Return places `[..., count * samples]` in cells whose middles go from `start` to `end` `[...]`."""
+    steps = torch.arange(count * samples, device=start.device, dtype=start.dtype)
+    steps = ((steps + 0.5) / samples - 0.5) / (count - 1)
     return start[..., None] + (end - start)[..., None] * steps
 
 
@@ -176,8 +175,7 @@ def _cells(features: Tensor, places: Tensor, lines: int, columns: int) -> Tensor
     straight = rows @ features.permute(0, 3, 2, 1)  # [N, w, rows, C]
     picks = _weights(_between(first, last, columns, _ALONG), width)  # [N, columns, w]
     cells = picks @ straight.flatten(2)
-    across, side = len(_ACROSS), len(_ALONG)
-    cells = cells.reshape(-1, columns, side, lines, across, channels).permute(0, 3, 1, 2, 4, 5)
+    cells = cells.reshape(-1, columns, _ALONG, lines, _ACROSS, channels).permute(0, 3, 1, 2, 4, 5)
     return cells.flatten(3)
 
 
