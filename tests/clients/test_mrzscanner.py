@@ -5,11 +5,11 @@ import pytest
 
 from otter_ray import load_config
 from otter_ray.export import export_checkpoint
-from otter_ray.projects.mrzscanner.metrics.regions import overlap
 from otter_ray.projects.mrzscanner.metrics.texts import compare
 from otter_ray.projects.mrzscanner.text.keys import READER_KEYS
 from otter_ray.train import RunHooks, RunOptions, run_training
 from otter_ray.train.builders import build_held_out
+from otter_ray.vision.jaccard import jaccard
 
 pytestmark = [pytest.mark.clients, pytest.mark.usefixtures("client_python")]
 IMAGES = 100
@@ -78,7 +78,7 @@ def test_the_client_finds_the_zone_where_the_gate_does(detector, ask, write_imag
     found = ask("mrzscanner", kind="detection", models=models, images=write_images(images))
     size = config.common.image_size[::-1]
     pairs = zip(found["polygons"], labels, strict=True)
-    overlaps = [overlap((polygon + 0.5) / size, label["zone"].double().numpy()) for polygon, label in pairs]
+    overlaps = [jaccard((polygon + 0.5) / size, label["zone"].double().numpy()) for polygon, label in pairs]
     # Its pieces, areas and rectangles are OpenCV's, as ours.
     assert np.mean(overlaps) == pytest.approx(exported.gate.test.metrics["valid_iou"], abs=2e-2)
 

@@ -10,9 +10,9 @@ from otter_ray.projects.docaligner.corners import (
     to_fractions,
     to_pixels,
 )
-from otter_ray.projects.docaligner.metrics.jaccard import jaccard
 from otter_ray.projects.docaligner.modeling.decoding import PeakPlace, decode
 from otter_ray.projects.docaligner.modeling.targets import corner_maps, edge_maps, inside
+from otter_ray.vision.jaccard import jaccard
 
 BOX = np.array([[0.2, 0.25], [0.8, 0.2], [0.75, 0.9], [0.15, 0.8]])
 

@@ -22,6 +22,8 @@ def test_distances_are_levenshteins():
         ("intention", "execution", 5),
         ("flaw", "lawn", 2),
         ("ab", "ba", 2),
+        ("abcd", "acd", 1),
+        ("acd", "abcd", 1),
         ("same", "same", 0),
         ("", "abc", 3),
         ("abc", "", 3),

@@ -15,9 +15,9 @@ from otter_ray.errors import DataError
 from otter_ray.projects.docaligner.corners import in_order, label
 from otter_ray.projects.docaligner.data.options import option_key
 from otter_ray.projects.docaligner.data.paper_dataset import Item, as_item
-from otter_ray.projects.docaligner.metrics.jaccard import crosses
 from otter_ray.vision.camera import BILINEAR
 from otter_ray.vision.images import listed, load_images
+from otter_ray.vision.jaccard import crosses
 
 GROUND_TRUTH = "gt.json"
 Mark = tuple[NDArray[np.float64] | None, int, int]  # corners in fractions, width, height

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from otter_ray.errors import DataError
 from otter_ray.projects.docaligner.corners import corners_of, has_document
-from otter_ray.projects.docaligner.metrics.jaccard import jaccard
+from otter_ray.vision.jaccard import jaccard
 
 IOU, RECALL, PEAK, EMPTY, DISTANCE = (
     "valid_iou",

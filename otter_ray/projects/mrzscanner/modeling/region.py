@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from otter_ray.config import Config
 from otter_ray.errors import DataError
 from otter_ray.projects.mrzscanner.metrics.intervals import interval, mean_replicates
-from otter_ray.projects.mrzscanner.metrics.regions import overlap, rectangle
+from otter_ray.projects.mrzscanner.metrics.regions import rectangle
 from otter_ray.projects.mrzscanner.modeling import parts
 from otter_ray.projects.mrzscanner.visuals import model_card
 from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.model.module_mixin import BaseMixin, Labels
 from otter_ray.train.model.replicates import Replicates
+from otter_ray.vision.jaccard import jaccard
 from otter_ray.vision.memory_format import fast_memory_format
 
 _GOOD = 0.8  # an overlap that loses no character
@@ -220,5 +221,5 @@ def _values(outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, NDArray[
         )
     rows = outputs.cpu().double().numpy()[there]
     pairs = zip(rows[:, :8].reshape(-1, 4, 2), zones[there], strict=True)
-    overlaps = np.array([overlap(found, true) for found, true in pairs])
+    overlaps = np.array([jaccard(found, true) for found, true in pairs])
     return {"valid_iou": overlaps, "valid_recall@80": overlaps > _GOOD, "valid_dice": rows[:, 8]}

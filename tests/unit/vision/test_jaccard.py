@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from otter_ray.projects.docaligner.metrics.jaccard import crosses, homography, jaccard
+from otter_ray.vision.jaccard import crosses, homography, jaccard
 
 SQUARE = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 PHOTO = np.array([[120.0, 90], [840, 130], [790, 610], [60, 540]])
