@@ -20,7 +20,7 @@ from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError, OtterError, in_one_line
 from otter_ray.export.onnx_file import onnx_section, wrap, write_onnx
 from otter_ray.space.constraint import LATENCY, MODEL_STATS, SIZE
-from otter_ray.train.builders import build_model, with_classes
+from otter_ray.train.builders import build_model, with_classes, without_pretrained
 from otter_ray.train.model.complexity import model_stats
 from otter_ray.train.model.example_inputs import example_inputs
 from otter_ray.train.model.module_mixin import BaseMixin
@@ -37,11 +37,7 @@ def untrained_model(config: Config) -> BaseMixin:
     Raises:
         OtterError: Its parts do not fit together.
     """
-    config = with_classes(config, ASSUMED_CLASSES)
-    if config.model.backbone.options.get("pretrained"):
-        # Not with_values: a changed backbone would reset the sizes that are to be checked against it.
-        config = config.with_sets(["model.backbone.options.pretrained=false"])
-    return build_model(config)
+    return build_model(without_pretrained(with_classes(config, ASSUMED_CLASSES)))
 
 
 def measure_untrained(

@@ -35,9 +35,12 @@ def curves(winner: Mapping[str, Any], base: Mapping[str, Any] | None) -> Chart:
     for name, curve, colour in (("base", base, BASE_COLOUR), ("winner", winner, WINNER_COLOUR)):
         if curve is None:
             continue
-        mark, line = curve["mark"], {"color": colour, "width": 2.5}
-        text = f"{name}: {mark['y']:.4f} at {mark['x']:g} ({mark['text']})"
+        mark, line, text = curve.get("mark"), {"color": colour, "width": 2.5}, name
+        if mark:
+            text = f"{name}: {mark['y']:.4f} at {mark['x']:g} ({mark['text']})"
         figure.add_scatter(x=curve["x"], y=curve["y"], name=text, mode="lines", line=line, legendgroup=name)
+        if not mark:
+            continue
         figure.add_scatter(
             x=[mark["x"]],
             y=[mark["y"]],
@@ -47,7 +50,7 @@ def curves(winner: Mapping[str, Any], base: Mapping[str, Any] | None) -> Chart:
             legendgroup=name,
             showlegend=False,
         )
-    if winner["log_x"]:
+    if winner.get("log_x"):
         figure.update_xaxes(type="log", exponentformat="power", dtick=1)
     figure.update_xaxes(title=winner["x_title"])
     figure.update_yaxes(title=winner["y_title"], rangemode="tozero")

@@ -23,10 +23,10 @@ class _Curve(BaseModel):
     title: str
     x_title: str
     y_title: str
-    log_x: bool
+    log_x: bool = False
     x: list[float]
     y: list[float]
-    mark: _Mark
+    mark: _Mark | None = None
 
 
 class _Picture(BaseModel):

@@ -284,6 +284,20 @@ def build_model(config: Config) -> BaseMixin:
     return model
 
 
+def without_pretrained(config: Config) -> Config:
+    """Return the config with new weights in every part of the model, for a check that downloads nothing."""
+    parts = config.model.model_dump()
+    asked = [
+        name
+        for name, part in parts.items()
+        if isinstance(part, dict) and (part.get("options") or {}).get("pretrained")
+    ]
+    # Not with_values: a changed backbone would reset the sizes that are to be checked against it.
+    return (
+        config.with_sets({f"model.{name}.options.pretrained": False for name in asked}) if asked else config
+    )
+
+
 def load_model_from_config(config: Config, checkpoint: Path) -> BaseMixin:
     """Build the config's model with the weights of a checkpoint, in evaluation mode, on the CPU.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from otter_ray.config import Config
 from otter_ray.errors import ConfigError, OtterError, Problem, in_one_line
-from otter_ray.train.builders import with_classes
+from otter_ray.train.builders import with_classes, without_pretrained
 from otter_ray.train.checkpoint.restore import STATEFUL_SECTIONS, find_restore, restore_problems
 from otter_ray.train.checks.option_checks import component_flaws, components_of, settings_problems
 from otter_ray.train.checks.trainer_checks import Flaw, precision_flaws, refused_by_lightning
@@ -157,10 +157,7 @@ def build_without_memory(config: Config) -> BaseMixin:
     Raises:
         OtterError: The model cannot be built or run.
     """
-    config = with_classes(config, 2)
-    if "pretrained" in config.model.backbone.options:
-        # Not with_values: a changed backbone would reset the sizes that are to be checked against it.
-        config = config.with_sets(["model.backbone.options.pretrained=false"])
+    config = without_pretrained(with_classes(config, 2))
     name, cls = config.model.name, _model_class(config)
     doing = f"{name}(config) failed"
     remedy = " otter_ray builds a model from the whole config, its only argument: see docs/your-project.md."

@@ -295,8 +295,8 @@ class BaseMixin(_Base):
             dataset: The validation set.
 
         Returns:
-            `curves`: each with `title`, `x_title`, `y_title`, `log_x`, numbers `x`, `y`, and a `mark` with
-            `x`, `y`, `text`.
+            `curves`: each with `title`, `x_title`, `y_title` and numbers `x`, `y`. `log_x`, and a `mark` with
+            `x`, `y`, `text`, can be left out.
             `galleries`: each with `title`, `text` and `rows` of pictures, which have `image` (a `data:` URI),
             `name`, `text` and `kind` (`right`, `wrong` or empty).
         """

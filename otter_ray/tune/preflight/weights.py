@@ -63,8 +63,9 @@ def copy_source_checkpoint(problem: SearchProblem, folder: StudyFolder) -> Searc
 def prepare_weights(problem: SearchProblem, classes: dict[str, int]) -> None:
     """Fetch all weights that trials can start from, and check that they fit.
 
-    Each backbone and teacher is built once, so that pretrained ones are in the hub's cache before several
-    worker slots need them. Each checkpoint of `common.is_restore` is compared with the model that it is for.
+    Each backbone, teacher and pretrained neck or head is built once, so that its weights are in the hub's
+    cache before several worker slots need them. Each checkpoint of `common.is_restore` is compared with the
+    model that it is for.
 
     Args:
         problem: to be searched.
@@ -86,8 +87,13 @@ def prepare_weights(problem: SearchProblem, classes: dict[str, int]) -> None:
 
 def _pretrained_key(config: Config) -> str:
     model = config.model
-    teacher = model.teacher and model.teacher.model_dump()
-    return json.dumps([model.backbone.model_dump(), teacher, config.common.use_clip], sort_keys=True)
+    parts = {"backbone": model.backbone, "neck": model.neck, "head": model.head, "teacher": model.teacher}
+    own = {
+        name: part.model_dump()
+        for name, part in parts.items()
+        if part and (name in ("backbone", "teacher") or part.options.get("pretrained"))
+    }
+    return json.dumps([own, config.common.use_clip], sort_keys=True)
 
 
 def _restored_key(config: Config) -> str:

@@ -311,3 +311,9 @@ def test_a_terminal_that_lacks_characters_costs_no_report(whole):
     done = subprocess.run(line, capture_output=True, env=environment, check=True, text=True)
     assert "_.-=" in done.stdout  # the curve of the base config
     assert (whole.folder / "report.html").is_file()
+
+
+def test_a_curve_needs_no_mark():
+    plain = {"title": "Errors", "x_title": "pixels", "y_title": "share", "x": [0.0, 5.0], "y": [0.0, 1.0]}
+    lines = charts.curves(plain, None).figure.data
+    assert [(line.name, line.mode) for line in lines] == [("winner", "lines")]

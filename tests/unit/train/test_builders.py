@@ -7,6 +7,7 @@ from otter_ray.train.builders import (
     build_dataloader,
     build_model,
     with_classes,
+    without_pretrained,
 )
 
 
@@ -63,3 +64,10 @@ def test_loaders_leave_a_cpu_to_the_training():
     assert build_dataloader(data, {"batch_size": -1, "num_workers": 6}, 4, cpus=1).num_workers == 0
     assert build_dataloader(data, {"batch_size": -1}, 4, cpus=1).batch_size == 4
     assert build_dataloader(data, {"batch_size": 3}, 4, cpus=1).batch_size == 3
+
+
+def test_a_check_downloads_no_weights_for_any_part(tiny_config):
+    values = {"model.head.options.pretrained": True, "model.backbone.options.pretrained": True}
+    config = without_pretrained(tiny_config.with_sets(values))
+    assert not any(config.get(key) for key in values)
+    assert config.get("model.head.options.in_dim") == tiny_config.get("model.head.options.in_dim")
