@@ -47,6 +47,8 @@ class Module(ClassPath):
     """A LightningModule; what other projects' models are made of is its own affair."""
 
     backbone: ClassVar[Component] = Component(name="backbone")
+    neck: ClassVar[None] = None
+    head: ClassVar[Component] = Component(name="head")
     loss: ClassVar[Loss] = Loss(name="loss")
     teacher: ClassVar[None] = None
 
