@@ -48,14 +48,20 @@ class CustomTQDMProgressBar(TQDMProgressBar):
         return bar
 
 
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tell a loader's data set and sampler the epoch, if they draw other samples in each."""
+    for part in ("dataset", "sampler"):
+        tell = getattr(getattr(loader, part, None), "set_epoch", None)
+        if tell is not None:
+            tell(epoch)
+
+
 class EpochSetter(L.Callback):
-    """Tells the training set the epoch, for data sets that draw other samples in each."""
+    """Tells the training set the epoch."""
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Set the epoch before its first item is drawn."""
-        set_epoch = getattr(getattr(trainer.train_dataloader, "dataset", None), "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(trainer.current_epoch)
+        set_epoch(trainer.train_dataloader, trainer.current_epoch)
 
 
 class EpochSeed(L.Callback):
@@ -84,6 +90,12 @@ class EpochSeed(L.Callback):
         self.epoch = epoch
         words = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
         L.seed_everything(int(words[0]), workers=True, verbose=False)
+
+
+def next_epoch(checkpoint: Path) -> int:
+    """Return the epoch with which a run continues from a checkpoint, 0 if the checkpoint does not say it."""
+    state: dict[str, Any] = read_checkpoint(checkpoint).get("callbacks", {}).get(EpochSeed.__name__, {})
+    return int(state.get("epoch", 0))
 
 
 class Reporter(Checkpoint):

@@ -24,7 +24,7 @@ from otter_ray.train.builders import (
     build_trainer,
     fill_classes,
 )
-from otter_ray.train.callbacks import Reporter
+from otter_ray.train.callbacks import Reporter, next_epoch, set_epoch
 from otter_ray.train.checkpoint.checkpoint_io import describe_checkpoint, read_checkpoint
 from otter_ray.train.checkpoint.restore import find_restore, pin_restore, restore
 from otter_ray.train.checks.epoch_checks import check_loader
@@ -94,6 +94,9 @@ def run_training(
             if source is not None and standalone and trainer.is_global_zero:
                 logger.info(f"starts from {describe_checkpoint(source)}")
             checkpoint = restore(config, model)
+        if checkpoint is not None:
+            # Lightning lets the loader's workers begin before any hook.
+            set_epoch(train, next_epoch(checkpoint))
         with _interrupt_as_such():
             trainer.fit(model.lightning_module, train, valid, ckpt_path=checkpoint, weights_only=True)
     best = best_checkpoint_of(folder)

@@ -135,6 +135,8 @@ def checkpoint_network(checkpoint: Path, project: str | None, as_onnx: bool) -> 
 def same_labels(first: Labels, second: Labels) -> bool:
     """Return whether two sets have the same labels in the same order."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
+        if first.is_floating_point() and first.dtype == second.dtype and first.shape == second.shape:
+            return torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)  # no label may be NaN
         return torch.equal(first, second)
     if isinstance(first, dict) and isinstance(second, dict):
         return first.keys() == second.keys() and all(same_labels(first[key], second[key]) for key in first)

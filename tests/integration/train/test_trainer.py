@@ -3,6 +3,7 @@ import re
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from otter_ray.config import Config, load_config
 from otter_ray.direction import Direction
@@ -127,15 +128,24 @@ def test_the_same_seed_gives_the_same_digits(short, tmp_path):
     assert other[0].metrics["loss"] != first[0].metrics["loss"]
 
 
-def test_a_resumed_run_goes_on(short, tmp_path):
+def test_a_resumed_run_goes_on(short, tmp_path, monkeypatch):
     one = short.with_values({"trainer.max_epochs": 1})
     trained(one, tmp_path)
     before = read(tmp_path / "checkpoints" / "last.ckpt")
     last = tmp_path / "checkpoints" / "last.ckpt"
+    begun, iterate = [], DataLoader.__iter__
+
+    def noting(loader):
+        begun.append(getattr(loader.dataset, "epoch", None))
+        return iterate(loader)
+
+    monkeypatch.setattr(DataLoader, "__iter__", noting)
     reports = trained(short.with_values({"trainer.max_epochs": 3}), tmp_path, checkpoint=last)
     after = read(tmp_path / "checkpoints" / "last.ckpt")
     assert [report.epoch for report in reports] == [2, 3]
     assert (before["global_step"], after["global_step"]) == (2, 6)
+    # Workers fetch the first items as soon as the loader is iterated.
+    assert [epoch for epoch in begun if epoch is not None] == [1, 2]
 
 
 def test_a_resumed_run_equals_one_that_was_never_stopped(short, tmp_path):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -22,6 +24,9 @@ def test_adaptive_wing():
     step = torch.tensor([0.5 - 1e-5]), torch.tensor([0.5 + 1e-5])
     low, high = (adaptive_wing(each, target).item() for each in step)
     assert high - low < 1e-3  # the two pieces meet
+    peak = torch.tensor([1.0])
+    assert adaptive_wing(torch.tensor([0.75]), peak).item() == pytest.approx(14 * math.log(1 + 0.25**1.1))
+    assert adaptive_wing(torch.tensor([0.1]), peak).item() == pytest.approx(9.2796, abs=1e-4)
 
 
 @pytest.mark.parametrize("corner", ["AWing", "MSE", "BCE"])

@@ -31,6 +31,25 @@ def test_heatmaps(config, neck, downscale, side):
     assert prediction.has_object.shape == (2, 1)
 
 
+@pytest.mark.parametrize("neck", ["FPN", "BiFPN", None])
+@pytest.mark.parametrize("head", [{"has_object": True}, {"has_object": False, "edge": False}, POINTS])
+def test_every_weight_is_trained(config, neck, head):
+    """One without a gradient stops a training with several processes."""
+    changes = head if head is POINTS else {f"model.head.options.{key}": value for key, value in head.items()}
+    loss = {"model.loss": {"name": "CornerLoss", "options": {"object_weight": 0, "edge_weight": 0}}}
+    options = {"out_channels": 8, "repeats": 2}
+    config = config.with_values(
+        {**loss, **changes, "model.neck": neck and {"name": neck, "options": options}}
+    )
+    if neck is None and not head.get("has_object", True):
+        with pytest.raises(ConfigError, match="nothing trains the layers after it"):
+            AlignerModel(config)
+        return
+    model = AlignerModel(config)
+    model.pretend_loss(torch.rand(2, 3, 32, 32)).backward()
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
+
+
 def test_images_that_are_not_square(config):
     size = {
         "common.image_size": [32, 64],
@@ -83,6 +102,11 @@ def test_the_score_of_exported_outputs(config):
     low, high = model.score_interval(kept, truth, "valid_iou")
     assert low <= metrics["valid_iou"] <= high
     assert model.score_interval(kept, truth, "valid_corner_px") is None
+    steps = {name: model.score_step(truth, name) for name in metrics}
+    assert (steps["valid_iou"], steps["valid_empty"], steps["valid_corner_px"]) == (1 / 2, 1, 0)
+    found = model.score_replicates(kept, truth, "valid_recall@90")
+    # Of two photographs, one right: none, one or two of a resample's are.
+    assert (found.units, {*found.values}) == (2, {0, 0.5, 1})
     bounds = model.score_range(kept, [kept], truth, "valid_iou")
     assert bounds.low < metrics["valid_iou"] < bounds.high
 
@@ -134,6 +158,14 @@ def test_the_exported_file_takes_bgr(config):
             {**POINTS, "model.loss": {"name": "CornerLoss", "options": {"edge_weight": 0.1}}},
             "model.loss.options.edge_weight",
             "0.1 has no effect: PointHead predicts no outline. Remove it",
+        ),
+        *(
+            (
+                {**POINTS, "model.loss": {"name": "CornerLoss", "options": {key: value}}},
+                f"model.loss.options.{key}",
+                f"{value} has no effect: PointHead predicts no heatmaps. Remove it",
+            )
+            for key, value in (("sigma", 1.5), ("corner", "MSE"), ("foreground", 10))
         ),
     ],
 )  # fmt: skip

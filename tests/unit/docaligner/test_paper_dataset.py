@@ -8,9 +8,11 @@ import torch
 from otter_ray.errors import DataError
 from otter_ray.projects.docaligner import PaperDataset
 from otter_ray.projects.docaligner.corners import LABEL, corners_of, has_document, in_order
+from otter_ray.projects.docaligner.data import paper_dataset
 from otter_ray.projects.docaligner.data.documents import folder_documents
 from otter_ray.projects.docaligner.data.papers import draw_paper
-from otter_ray.projects.docaligner.data.scene import SceneOptions, scene_size, take_photo
+from otter_ray.projects.docaligner.data.scene import SceneOptions, _cover_corner, scene_size, take_photo
+from otter_ray.vision import drawing
 
 SIZE = (48, 48)
 
@@ -43,6 +45,35 @@ def test_an_item_depends_on_seed_epoch_and_index_alone():
     assert not torch.equal(other[5][0], item)
     data.set_epoch(1)
     assert not torch.equal(data[5][0], item)
+
+
+def test_sets_of_other_documents_have_other_scenes(tmp_path):
+    """With the same seed: a validation set must not have the training set's backgrounds."""
+    for number in range(4):
+        folder = tmp_path / f"{number // 2}"
+        folder.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (64, 48, 3))
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+    sets = [dataset(empty=0.99, drawn_seed=series) for series in (0, 1)]
+    sets += [dataset(empty=0.99, drawn=0, root=str(tmp_path / folder)) for folder in ("0", "1")]
+    photographs = {data.photograph(0)[0].tobytes() for data in sets}
+    assert len(photographs) == 4
+
+
+def test_frozen_photographs_depend_on_all_code_that_draws_them(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        paper_dataset, "source_digest", lambda module: found.append(module) or module.__name__
+    )
+    dataset(frozen=True, length_of_dataset=2)
+    assert {paper_dataset, drawing} <= {*found}
+
+
+def test_a_patch_over_a_corner_outside_the_frame_paints_nothing_inside():
+    scene = np.zeros((60, 60, 3), np.uint8)
+    for seed in range(20):
+        _cover_corner(np.random.default_rng(seed), scene, np.full((4, 2), -0.2))
+    assert not scene.any()
 
 
 def test_frozen_photographs_are_those_of_the_first_epoch():

@@ -1,5 +1,6 @@
 """The winner next to the base config: on the same items, resampled together."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,9 @@ def test_the_same_labels_are_resampled_in_the_same_way(monkeypatch):
         ({"a": torch.ones(2)}, {"b": torch.ones(2)}, False),
         ((torch.ones(2), ["x", "y"]), (torch.ones(2), ["x", "z"]), False),
         (["x"], torch.ones(1), False),
+        (torch.tensor([1, math.nan]), torch.tensor([1, math.nan]), True),
+        (torch.tensor([1, math.nan]), torch.tensor([math.nan, 1]), False),
+        (torch.tensor([1.0]), torch.tensor([1.0000001]), False),
     ],
 )
 def test_labels_are_compared_by_their_content(first, second, same):

@@ -42,6 +42,16 @@ def test_who_hears_of_whom(neck, seen):
     assert found == seen
 
 
+@pytest.mark.parametrize("neck", [FPN, BiFPN])
+def test_only_what_is_read_is_built(neck):
+    network = neck(CHANNELS, 6, repeats=2, read=[0, 2])
+    assert [tuple(each.shape[2:]) for each in network(features())] == [SIDES[0], SIDES[2]]
+    assert network.channels == [6, 6]
+    finest = neck(CHANNELS, 6, repeats=2, read=[0])
+    sum(each.sum() for each in finest(features())).backward()
+    assert all(weight.grad is not None for weight in finest.parameters())
+
+
 def test_a_weighted_sum_is_a_mean_without_negative_weights():
     layer = WeightedSum(3)
     layer.weight.data = torch.tensor([1.0, 3.0, -2.0])
@@ -61,6 +71,7 @@ def test_a_single_level():
         ({"out_channels": 0}, "out_channels is 0"),
         ({"repeats": 0}, "repeats is 0"),
         ({"upsampling": "cubic"}, "must be nearest or bilinear"),
+        ({"read": [1]}, r"read is \[1\] but must name levels of \[0, 1, 2\]"),
     ],
 )
 def test_options_out_of_range(options, told):

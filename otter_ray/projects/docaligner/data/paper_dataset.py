@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -18,7 +20,7 @@ from otter_ray.projects.docaligner.data import backdrops, documents, scene
 from otter_ray.projects.docaligner.data.documents import Documents, drawn_documents, folder_documents
 from otter_ray.projects.docaligner.data.options import option_key, require
 from otter_ray.projects.docaligner.data.scene import SceneOptions, scene_size, take_photo
-from otter_ray.vision import camera
+from otter_ray.vision import camera, drawing
 from otter_ray.vision.image_cache import ImageTable, Row, cache_key, cached_table
 from otter_ray.vision.images import in_order, source_digest
 
@@ -39,8 +41,8 @@ class PaperDataset(Dataset[Item]):
     """Documents that lie on something, in simulated photographs.
 
     Items are (float32 [3, h, w] RGB in [0, 1], float32 [LABEL]). Item i of epoch e depends on (seed, e, i)
-    alone. Documents keep their aspect ratio; photographs of another shape than `image_size` are squeezed, as
-    clients do it.
+    and on which documents there are: two sets with other documents have other scenes, too. Documents keep
+    their aspect ratio; photographs of another shape than `image_size` are squeezed, as clients do it.
 
     Args:
         image_size: (h, w) of an item.
@@ -100,7 +102,8 @@ class PaperDataset(Dataset[Item]):
         if indoor_root is not None:
             self._indoors = folder_documents(indoor_root, self._size, "indoor_root", part, 1)
         self._options = SceneOptions(strength=strength, occlusion=occlusion, patch=patch)
-        self._empty, self._length, self._seed = empty, length_of_dataset, seed
+        self._empty, self._length = empty, length_of_dataset
+        self._seeds = [seed, _number(self.thumbnails) if self._series is None else self._series]
         self._table: ImageTable | None = self._frozen() if frozen else None
         # In shared memory: persistent DataLoader workers hold a copy of this object.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
@@ -126,7 +129,7 @@ class PaperDataset(Dataset[Item]):
 
     def photograph(self, index: int, epoch: int = 0) -> tuple[Image, NDArray[np.float32]]:
         """Return photograph `index` of an epoch, uint8 [h, w, 3], and its label."""
-        rng = np.random.default_rng([self._seed, epoch, index])
+        rng = np.random.default_rng([*self._seeds, epoch, index])
         paper = None if rng.random() < self._empty else self._documents.draw(rng)
         size = scene_size(self._size)
         if self._indoors is not None and rng.random() < 0.5:
@@ -148,9 +151,10 @@ class PaperDataset(Dataset[Item]):
         tables = [
             each and (each.table.path.stem, each.rows.tolist()) for each in (self._documents, self._indoors)
         ]
-        code = [source_digest(module) for module in (scene, backdrops, camera, documents, corners)]
+        modules = (sys.modules[__name__], scene, backdrops, drawing, camera, documents, corners)
+        code = [source_digest(module) for module in modules]
         options = [*vars(self._options).values()]
-        key = cache_key("scenes", tables, self._size, options, self._empty, self._length, self._seed, code)
+        key = cache_key("scenes", tables, self._size, options, self._empty, self._length, self._seeds, code)
         return cached_table(key, rows)
 
     def __len__(self) -> int:
@@ -170,6 +174,12 @@ def as_item(image: Image, label: NDArray[np.float32]) -> Item:
     planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
     planes /= 255.0
     return torch.from_numpy(planes), torch.from_numpy(label)
+
+
+def _number(thumbnails: NDArray[np.uint8] | None) -> int:
+    """Return a number that stands for a folder's documents, the same on every machine."""
+    assert thumbnails is not None
+    return int.from_bytes(hashlib.sha256(thumbnails.tobytes()).digest()[:8], "big")
 
 
 def _part(frozen: bool, valid_dataset: Any, test_dataset: Any) -> str:

@@ -307,9 +307,9 @@ def _cover_corner(rng: np.random.Generator, scene: Image, corners: Points) -> No
         centre = (corners[corner] + rng.normal(0, 0.015, 2)) * (width, height)
         reach = rng.uniform(0.02, 0.09, 2) * min(height, width)
         if rng.random() < 0.3:
-            top, left = np.maximum(np.round(centre[::-1] - reach[::-1]), 0).astype(int)
-            bottom, right = np.round(centre[::-1] + reach[::-1]).astype(int)
-            hole = scene[top:bottom, left:right]
+            # Not below 0, from where slices would count from the other side.
+            ends = np.maximum(np.round([centre - reach, centre + reach]), 0).astype(int)
+            hole = scene[ends[0, 1] : ends[1, 1], ends[0, 0] : ends[1, 0]]
             grain = rng.normal(0, rng.uniform(0, 40), hole.shape)
             hole[:] = np.clip(rng.uniform(0, 255, 3) + grain, 0, 255).astype(np.uint8)
         else:

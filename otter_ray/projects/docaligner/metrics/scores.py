@@ -11,6 +11,7 @@ from torch import Tensor
 
 from otter_ray.errors import DataError
 from otter_ray.projects.docaligner.corners import corners_of, has_document
+from otter_ray.train.model.replicates import Replicates
 from otter_ray.vision.jaccard import jaccard
 
 IOU, RECALL, PEAK, EMPTY, DISTANCE = (
@@ -54,13 +55,20 @@ class Scores:
         }
         return metrics | ({EMPTY: float(self.refused.mean())} if len(self.refused) else {})
 
-    def interval(self, metric: str) -> tuple[float, float] | None:
-        """Return the 95 % interval of a metric, by bootstrap over the photographs."""
+    def replicates(self, metric: str) -> Replicates | None:
+        """Return a metric in resamples of the photographs that it is measured on."""
         values = {IOU: self.iou, RECALL: self.iou > GOOD, PEAK: self.peak, EMPTY: self.refused}.get(metric)
         if values is None or len(values) < 2:
             return None
         drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-        low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
+        return Replicates(values[drawn].mean(axis=1), len(values))
+
+    def interval(self, metric: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a metric, by bootstrap over the photographs."""
+        found = self.replicates(metric)
+        if found is None:
+            return None
+        low, high = np.quantile(found.values, [0.025, 0.975])
         return float(low), float(high)
 
 

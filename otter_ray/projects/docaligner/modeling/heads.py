@@ -6,8 +6,8 @@ Both return a `Prediction` of logits and positions; what one does not have is No
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,11 @@ class HeatmapHead(nn.Module):
             logits,
         )
         self.is_there = nn.Linear(in_channels[-1], 1) if has_object else None
+
+    @staticmethod
+    def reads(levels: int, options: Mapping[str, Any]) -> list[int]:
+        """Return which of so many maps a head with these options reads; without this method it reads all."""
+        return [0, levels - 1] if levels > 1 and options.get("has_object", True) else [0]
 
     def forward(self, features: Sequence[Tensor]) -> Prediction:
         """Return logits of heatmaps."""

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from otter_ray.config import Config
 from otter_ray.errors import ConfigError, Problem
-from otter_ray.projects.docaligner.corners import LABEL
+from otter_ray.projects.docaligner.corners import LABEL, has_document
 from otter_ray.projects.docaligner.metrics import scores
 from otter_ray.projects.docaligner.metrics.scores import Scores
 from otter_ray.projects.docaligner.modeling.decoding import PeakPlace, decode
@@ -22,6 +22,7 @@ from otter_ray.projects.docaligner.modeling.network import Network, build_loss
 from otter_ray.projects.docaligner.visuals import gallery, model_card
 from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.model.module_mixin import BaseMixin
+from otter_ray.train.model.replicates import Replicates
 from otter_ray.train.model.score_range import ScoreRange
 from otter_ray.train.registry import find_class
 from otter_ray.vision.memory_format import fast_memory_format
@@ -56,7 +57,6 @@ class AlignerModel(BaseMixin, L.LightningModule):
         self.place = PeakPlace()
         self.memory_format = fast_memory_format(self)
         self.to(memory_format=self.memory_format)
-        self.scored: Scores | None = None
         self._validation: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property  # type: ignore[misc]
@@ -123,8 +123,7 @@ class AlignerModel(BaseMixin, L.LightningModule):
 
     def score(self, outputs: Any, labels: Tensor) -> dict[str, float]:
         """Return the metrics of what `reduce_outputs` returns for photographs with labels `[N, LABEL]`."""
-        self.scored = self._scores(outputs, labels)
-        return self.scored.means()
+        return self._scores(outputs, labels).means()
 
     def _scores(self, outputs: Any, labels: Tensor) -> Scores:
         found, expected = outputs
@@ -133,6 +132,10 @@ class AlignerModel(BaseMixin, L.LightningModule):
     def score_interval(self, outputs: Any, labels: Tensor, metric: str) -> tuple[float, float] | None:
         """Bootstrap over the photographs."""
         return self._scores(outputs, labels).interval(metric)
+
+    def score_replicates(self, outputs: Any, labels: Tensor, metric: str) -> Replicates | None:
+        """Return a metric in resamples of the photographs."""
+        return self._scores(outputs, labels).replicates(metric)
 
     def score_range(
         self, outputs: Any, others: Sequence[Any], labels: Tensor, metric: str
@@ -148,7 +151,10 @@ class AlignerModel(BaseMixin, L.LightningModule):
 
     def score_step(self, labels: Tensor, metric: str) -> float:
         """Return by how much one photograph can change a metric."""
-        return 0.0 if metric == scores.DISTANCE else 1 / max(1, len(labels))
+        if metric == scores.DISTANCE:
+            return 0.0
+        shown = has_document(labels)
+        return 1 / max(1, int((~shown if metric == scores.EMPTY else shown).sum()))
 
     def example(self, file: str) -> str:
         """Return a program that prints the corners in a photograph."""
@@ -174,7 +180,9 @@ def _kept_points(points: Tensor, has_object: Tensor) -> tuple[Tensor, Tensor]:
 def _loss_problems(config: Config, network: Network) -> list[Problem]:
     """Return the options of the loss that the head makes useless or impossible."""
     given, head = config.model.loss.arguments, network.head
-    useless = {}
+    useless = dict[str, str]()
+    if isinstance(head, PointHead):
+        useless |= dict.fromkeys(("corner", "sigma", "foreground"), "predicts no heatmaps")
     if isinstance(head, PointHead) or not config.model.head.options.get("edge", True):
         useless["edge_weight"] = "predicts no outline"
     if isinstance(head, HeatmapHead):

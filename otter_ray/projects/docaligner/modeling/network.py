@@ -31,18 +31,30 @@ class Network(nn.Module):
         reductions = list(self.backbone.reductions)
         self.levels = _levels(config, reductions)
         channels = [self.backbone.channels[level] for level in self.levels]
+        head = find_class(section.head.name, "head", config.project)
+        every = [*range(len(self.levels))]
+        read = head.reads(len(every), section.head.options) if hasattr(head, "reads") else every
         self.neck: nn.Module = nn.Identity()
         if section.neck is not None:
-            self.neck = _build(config, "neck", {"in_channels": channels, **section.neck.options})
+            neck = find_class(section.neck.name, "neck", config.project)
+            offered = accepted(neck, {"in_channels": channels, "read": read})
+            self.neck = _build(config, "neck", offered | section.neck.options)
             channels = list(self.neck.channels)  # type: ignore[arg-type]
-        kept = [reductions[level] for level in self.levels]
+            every = getattr(self.neck, "read", every)
+        elif every[-1] not in read:
+            message = (
+                f"null, but {section.head.name} with these options reads only the backbone's finest map, so "
+                "that nothing trains the layers after it. Give FPN or BiFPN, or set "
+                "model.head.options.has_object to true."
+            )
+            raise ConfigError([config.problem("model.neck", message)])
+        kept = [reductions[self.levels[level]] for level in every]
         height, width = config.common.image_size
         facts = {
             "in_channels": channels,
             "reductions": kept,
             "map_sizes": [(height // reduction, width // reduction) for reduction in kept],
         }
-        head = find_class(section.head.name, "head", config.project)
         self.head: nn.Module = _build(config, "head", accepted(head, facts) | section.head.options)
 
     def forward(self, img: Tensor) -> Prediction:
