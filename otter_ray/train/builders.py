@@ -47,8 +47,8 @@ def build_dataset(section: Component, project: str, offered: Mapping[str, Any]) 
         section: The section.
         project: The config's project.
         offered: Values from elsewhere in the config (`offered_settings`), or known only at run time
-            (`valid_dataset`, `test_dataset`). The class gets those that it accepts by name, unless its own
-            options give them.
+            (`valid_dataset`, `test_dataset`, `dataset_part`). The class gets those that it accepts by name,
+            unless its own options give them.
     """
     cls = find_class(section.name, "dataset", project)
     try:
@@ -68,11 +68,16 @@ def offered_settings(config: Config) -> dict[str, Any]:
     }
 
 
+def _offered(config: Config, part: str) -> dict[str, Any]:
+    """Return `offered_settings`, and which data set it is: messages name its key."""
+    return {**offered_settings(config), "dataset_part": part}
+
+
 @by_project
 def build_datasets(config: Config) -> tuple[Dataset[Any], Dataset[Any]]:
     """Build (train, valid). The training set gets the other sets, so that it can leave out what they hold."""
     valid, test = build_held_out(config)
-    offered = {**offered_settings(config), "valid_dataset": valid, "test_dataset": test}
+    offered = {**_offered(config, "train"), "valid_dataset": valid, "test_dataset": test}
     return build_dataset(config.dataset.train_options, config.project, offered), valid
 
 
@@ -89,14 +94,14 @@ def build_held_out(config: Config) -> tuple[Dataset[Any], Dataset[Any] | None]:
 @by_project
 def build_valid(config: Config) -> Dataset[Any]:
     """Build the validation set. It comes first and does not depend on the others."""
-    return build_dataset(config.dataset.valid_options, config.project, offered_settings(config))
+    return build_dataset(config.dataset.valid_options, config.project, _offered(config, "valid"))
 
 
 @by_project
 def build_test(config: Config, valid: Dataset[Any]) -> Dataset[Any] | None:
     """Build the test set that goes with a validation set; None if the config names none."""
     section = config.dataset.test_options
-    offered = {**offered_settings(config), "valid_dataset": valid}
+    offered = {**_offered(config, "test"), "valid_dataset": valid}
     return None if section is None else build_dataset(section, config.project, offered)
 
 

@@ -12,6 +12,7 @@ from otter_ray.projects.docaligner.data import paper_dataset
 from otter_ray.projects.docaligner.data.documents import folder_documents
 from otter_ray.projects.docaligner.data.papers import draw_paper
 from otter_ray.projects.docaligner.data.scene import SceneOptions, _cover_corner, scene_size, take_photo
+from otter_ray.train.builders import build_datasets
 from otter_ray.vision import drawing
 
 SIZE = (48, 48)
@@ -150,6 +151,18 @@ def test_documents_of_the_other_sets_are_left_out(tmp_path):
 def test_bad_options(options, told):
     with pytest.raises(DataError, match=told):
         dataset(**options)
+
+
+def test_messages_name_the_data_set_of_the_config(config):
+    """A validation set that is not frozen, and a training set that is."""
+    key = "dataset.{}_options.options.{}".format
+    small = {"drawn": 2, "length_of_dataset": 2, "empty": 0.5}
+    parts = ("train", "valid", "test")
+    config = config.with_values({key(part, name): value for part in parts for name, value in small.items()})
+    for part in ("valid", "train"):
+        wrong = config.with_values({key(part, "empty"): 1, key(part, "frozen"): part == "train"})
+        with pytest.raises(DataError, match=key(part, "empty is 1")):
+            build_datasets(wrong)
 
 
 def test_folders_without_enough_documents(tmp_path):

@@ -86,4 +86,4 @@ def test_the_test_set_has_photographs_of_its_own(folder):
     write(folder, ("one.png", [BOX]))
     valid = PhotoDataset(SIZE, root=str(folder))
     with pytest.raises(DataError, match=r"dataset.test_options.*the same photographs"):
-        PhotoDataset(SIZE, root=str(folder), valid_dataset=valid)
+        PhotoDataset(SIZE, root=str(folder), valid_dataset=valid, dataset_part="test")

@@ -59,6 +59,7 @@ class PaperDataset(Dataset[Item]):
             to validate and test, or for a short search.
         valid_dataset: The validation set, whose documents are left out.
         test_dataset: The test set, whose documents are left out.
+        dataset_part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
         seed: Seed of the scenes.
 
     Raises:
@@ -82,9 +83,10 @@ class PaperDataset(Dataset[Item]):
         frozen: bool = False,
         valid_dataset: HoldsOut | None = None,
         test_dataset: HoldsOut | None = None,
+        dataset_part: str = "train",
         seed: int = 0,
     ) -> None:
-        part = _part(frozen, valid_dataset, test_dataset)
+        part = dataset_part
         require(length_of_dataset >= 1, "length_of_dataset", length_of_dataset, "at least 1", part)
         require(0 <= empty < 1, "empty", empty, "in [0, 1): a share of scenes shows a document", part)
         for name, share in {"occlusion": occlusion, "patch": patch, "strength": strength}.items():
@@ -180,13 +182,6 @@ def _number(thumbnails: NDArray[np.uint8] | None) -> int:
     """Return a number that stands for a folder's documents, the same on every machine."""
     assert thumbnails is not None
     return int.from_bytes(hashlib.sha256(thumbnails.tobytes()).digest()[:8], "big")
-
-
-def _part(frozen: bool, valid_dataset: Any, test_dataset: Any) -> str:
-    """Return which data set of the config it is, for messages: only the training set gets a test set."""
-    if not frozen or test_dataset is not None:
-        return "train"
-    return "valid" if valid_dataset is None else "test"
 
 
 def _documents(size: tuple[int, int], root: str | None, drawn: int, drawn_seed: int, part: str) -> Documents:

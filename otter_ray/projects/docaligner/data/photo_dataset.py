@@ -34,6 +34,7 @@ class PhotoDataset(Dataset[Item]):
         image_size: (h, w) of an item, to which photographs are resized bilinearly, as clients do it.
         root: The folder.
         valid_dataset: The validation set, if this is the test set: the two must not share a photograph.
+        dataset_part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
 
     Raises:
         DataError: The folder or its `gt.json` cannot be used; every faulty entry is named.
@@ -47,9 +48,9 @@ class PhotoDataset(Dataset[Item]):
         *,
         root: str,
         valid_dataset: Any = None,
+        dataset_part: str = "valid",
     ) -> None:
-        part = "valid" if valid_dataset is None else "test"
-        key = option_key("root", part)
+        key = option_key("root", dataset_part)
         size = int(image_size[0]), int(image_size[1])
         table = load_images(root, size, key, BILINEAR)
         folder = Path(root).expanduser().absolute()
