@@ -105,7 +105,7 @@ class PaperDataset(Dataset[Item]):
             self._indoors = folder_documents(indoor_root, self._size, "indoor_root", part, 1)
         self._options = SceneOptions(strength=strength, occlusion=occlusion, patch=patch)
         self._empty, self._length = empty, length_of_dataset
-        self._seeds = [seed, _number(self.thumbnails) if self._series is None else self._series]
+        self._seeds = [seed, drawn_seed if root is None else _number(self._documents)]
         self._table: ImageTable | None = self._frozen() if frozen else None
         # In shared memory: persistent DataLoader workers hold a copy of this object.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
@@ -178,9 +178,9 @@ def as_item(image: Image, label: NDArray[np.float32]) -> Item:
     return torch.from_numpy(planes), torch.from_numpy(label)
 
 
-def _number(thumbnails: NDArray[np.uint8] | None) -> int:
+def _number(documents: Documents) -> int:
     """Return a number that stands for a folder's documents, the same on every machine."""
-    assert thumbnails is not None
+    thumbnails = documents.table.thumbnails[documents.rows]
     return int.from_bytes(hashlib.sha256(thumbnails.tobytes()).digest()[:8], "big")
 
 
