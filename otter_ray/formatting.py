@@ -88,12 +88,21 @@ def gain_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"gain on the test split: {paired_gain(base['test_gain'])}")
     if base.get("unpaired"):
         lines.append(f"no gain can be given: {base['unpaired']}")
-    if selection := facts.get("selection"):
-        lines.append(
-            f"the winner is the best of {selection['models']} kept models on validation: its figure there is "
-            f"expected to be about {max(selection['optimism'], 0.0):.3f} too good for that alone"
-        )
     return lines
+
+
+def selection_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say how much too good the selection makes the winner's figure, from its JSON; empty if unknown.
+
+    Args:
+        facts: the content of the JSON file next to the ONNX file.
+    """
+    if not (selection := facts.get("selection")):
+        return []
+    return [
+        f"the winner is the best of {selection['models']} kept models on validation: its figure there is "
+        f"expected to be at least {max(selection['optimism'], 0.0):.3f} too good for that alone"
+    ]
 
 
 def comparison(facts: Mapping[str, Any], direction: Direction, best: int) -> str | None:

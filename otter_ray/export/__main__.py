@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from otter_ray.cli import Sets, cli_errors
-from otter_ray.formatting import precision_cells, printable
+from otter_ray.direction import Direction
+from otter_ray.formatting import PRECISION_COLUMNS, precision_cells, printable
 from otter_ray.user_folders import use_sound_folders
+
+REFUSED = 1  # the exit code if a file that --quantize names is not handed out
 
 
 def export(
@@ -29,6 +32,13 @@ def export(
         typer.Option(
             help="Also make a file of this precision: fp16 or int8; may be given twice. "
             "\\[default: what the config's quantize section asks for]"
+        ),
+    ] = None,
+    mode: Annotated[
+        Literal["max", "min"] | None,
+        typer.Option(
+            help="Whether the metric's largest or smallest value is best, for files of lower precision. "
+            "\\[default: what the checkpoint says]"
         ),
     ] = None,
     folder: Annotated[
@@ -57,17 +67,21 @@ def export(
         trusted = project or project_here(record["config_name"])
         config = config_of(record, checkpoint, trusted).with_sets(sets) if sets else None
         asked = asked_precisions(config or config_of(record, checkpoint, trusted), quantize or [])
+        lower = asked if asked is not None and asked.wanted else None
+        direction = direction_of(record, Direction(mode) if mode else None) if lower else None
         exported = export_checkpoint(checkpoint, folder or checkpoint.parent, config, project=trusted)
         typer.echo(printable(str(exported.gate)))
         if announcement := exported.gate.announcement():
             typer.echo(printable(announcement))
-        if asked is not None and asked.wanted:
-            rows = add_precisions(
-                exported.onnx, checkpoint, asked, direction_of(record), config, project=trusted
-            )
-            for row in rows:
-                typer.echo(printable(" | ".join(precision_cells(row))))
+        refused = False
+        if lower and direction:
+            rows = add_precisions(exported.onnx, checkpoint, lower, direction, config, project=trusted)
+            for cells in (PRECISION_COLUMNS, *map(precision_cells, rows)):
+                typer.echo(printable(" | ".join(cells)))
+            refused = any(row["reason"] for row in rows if row["precision"] in (quantize or []))
         typer.echo(f"onnx: {exported.onnx}")
+        if refused:
+            raise typer.Exit(REFUSED)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from importlib import metadata
@@ -17,8 +17,6 @@ from otter_ray.checkpoints import BEST_CHECKPOINT, best_checkpoint_of
 from otter_ray.config import Config, to_yaml
 from otter_ray.disk import flush_to_disk
 from otter_ray.errors import ExportError, FileError
-from otter_ray.export.comparison.gain import Winner
-from otter_ray.export.comparison.network import onnx_network
 from otter_ray.export.evaluation import (
     config_of,
     evaluation_loader,
@@ -76,7 +74,7 @@ def export_checkpoint(
     config: Config | None = None,
     metric: str | None = None,
     label: str | None = "",
-    facts: Mapping[str, Any] | Callable[[Winner], Mapping[str, Any]] | None = None,
+    facts: Mapping[str, Any] | None = None,
     is_winner: bool = True,
     project: str | None = None,
 ) -> Exported:
@@ -92,8 +90,7 @@ def export_checkpoint(
         label: What tells the file apart from others of the same day, such as `_trial7`; if the name is taken,
             it gets a number. None: no other model stays in the folder; those exported into it before
             move to its `exports/`.
-        facts: More entries for the JSON and the file's metadata, such as the study's base; or a function that
-            returns them once the file has passed the gate.
+        facts: More entries for the JSON and the file's metadata, such as the trial's number.
         is_winner: Whether the file is tested on the test split, if there is one, and its card is the folder's
             MODEL.md. The card of another file has that file's name.
         project: The one that the checkpoint may import (see `config_of`).
@@ -123,9 +120,6 @@ def export_checkpoint(
         split = None if test is None else _test_split(config, test, own, folder)
         gate, predictions = pass_gate(partial, reference, evaluation_loader(config, valid), split)
         provenance = _provenance(reference, gate, checkpoint, record["epoch"] + 1)
-        if callable(facts):
-            network = onnx_network(partial, config, model)
-            facts = facts(Winner(network, metric, valid, predictions, test))
         provenance |= {**_usage(reference, target.name), **(facts or {})}
         add_metadata(partial, {**_meta_info(config), **provenance})
         flush_to_disk(partial)

@@ -14,7 +14,14 @@ from otter_ray.config.schema import Onnx
 from otter_ray.errors import FileError
 from otter_ray.export.model_files import REMEDY, read_facts
 from otter_ray.files import atomic_write
-from otter_ray.formatting import PRECISION_COLUMNS, announcement, gain_lines, precision_cells, with_interval
+from otter_ray.formatting import (
+    PRECISION_COLUMNS,
+    announcement,
+    gain_lines,
+    precision_cells,
+    selection_lines,
+    with_interval,
+)
 
 CARD = "MODEL.md"
 FPRS = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -112,6 +119,7 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
     if (base := facts.get("base")) and base["trial"] != facts.get("trial"):
         yield f"the base config on validation: {metric} {with_interval(base['value'], base['interval'])}"
         yield from gain_lines(facts)
+    yield from selection_lines(facts)
     if gate.get("unmeasured"):
         yield f"{metric} was {gate['unmeasured']}"
     yield f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs for each item"

@@ -162,10 +162,27 @@ def precision_file(onnx: Path, precision: str) -> Path:
     return onnx.with_name(f"{head}_{precision}{tail}.onnx")
 
 
-def free_name(folder: Path, stem: str) -> Path:
-    """Return `stem.onnx`, or `stem-2.onnx` and so on if that exists: exports never overwrite each other."""
+def free_name(folder: Path, stem: str, source: Path | None = None) -> Path:
+    """Return `stem.onnx`, or `stem-2.onnx` and so on: exports overwrite no file, of any precision.
+
+    Args:
+        folder: Where the file goes.
+        stem: The name that it gets if nothing has it.
+        source: The file that is moved there; None for a new one. What it has of lower precision may have been
+            moved before, by a command that was killed.
+    """
     names = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
-    return next(path for path in (folder / f"{name}.onnx" for name in names) if not path.exists())
+    paths = (folder / f"{name}.onnx" for name in names)
+    return next(path for path in paths if not _is_taken(path, source))
+
+
+def _is_taken(path: Path, source: Path | None) -> bool:
+    lower = [
+        precision_file(path, precision)
+        for precision in LOWER_PRECISIONS
+        if source is None or precision_file(source, precision).exists()
+    ]
+    return any(file.exists() for file in (path, *lower))
 
 
 def move_model(onnx: Path, target: Path) -> None:
@@ -208,7 +225,7 @@ def set_aside(folder: Path, keep: Path | None = None) -> list[Path]:
     moved = []
     for onnx in sorted(folder.glob("*.onnx")):
         if onnx != keep and EXPORTED.fullmatch(onnx.stem):
-            moved.append(free_name(folder / EXPORTS, onnx.stem))
+            moved.append(free_name(folder / EXPORTS, onnx.stem, onnx))
             move_model(onnx, moved[-1])
     return moved
 
@@ -222,7 +239,8 @@ def remove_orphans(folder: Path) -> None:
         folder: a study's. Those in its `exports/` wait for a move that was cut short.
     """
     for file in folder.glob("*.onnx"):
-        if (found := LOWER.fullmatch(file.stem)) and not _is_known(file, *found.groups()):
+        found = LOWER.fullmatch(file.stem)
+        if found and not _is_known(file, *found.groups()) and is_ours(file):
             file.unlink()
     for file in folder.glob("*.json"):
         if EXPORTED.fullmatch(file.stem) and not file.with_suffix(".onnx").exists():
@@ -235,7 +253,19 @@ def _is_known(file: Path, head: str, precision: str, tail: str) -> bool:
         facts = read_facts(file.with_name(f"{head}_fp32{tail}.onnx")) or {}
     except FileError:
         return True  # it is told when the model is looked for
-    return any(row["precision"] == precision and row["file"] for row in facts.get("precisions", []))
+    rows = (row for row in facts.get("precisions", []) if row["precision"] == precision)
+    return any(row["file"] and not row["reason"] for row in rows)
+
+
+def is_ours(file: Path) -> bool:
+    """Return whether otter_ray wrote an ONNX file: its metadata names the checkpoint that it is of."""
+    import onnx  # only for the rare file that is to be removed
+
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+    except Exception:  # protobuf's own, of a file that is no model
+        return False
+    return any(entry.key == "checkpoint_sha256" for entry in model.metadata_props)
 
 
 def plain_stem(onnx: Path) -> str:

@@ -20,6 +20,7 @@ from otter_ray.formatting import (
     fixed,
     gain_lines,
     precision_cells,
+    selection_lines,
     si_number,
     sparkline,
     sparkline_ends,
@@ -130,7 +131,7 @@ def outcome_lines(
             f"{best_is}: trial {best[0].number}, {metric} {fixed(best[0].value)} "
             f"(epoch {best[0].best_epoch})"
         )
-    return lines
+    return lines + selection_lines(exported or {})
 
 
 def precisions_table(facts: Mapping[str, Any]) -> Table | None:

@@ -18,6 +18,7 @@ from otter_ray.tune.context import StudyContext
 from otter_ray.tune.display.reporter import ProgressReporter
 from otter_ray.tune.search.stopping import StopController
 from otter_ray.tune.selection.calls import draw, find_others, find_winner
+from otter_ray.tune.selection.completion import complete
 from otter_ray.tune.selection.outcome import Outcome
 
 FAILED = 1
@@ -61,7 +62,7 @@ def export_and_report(
         draw_report(context)
         return INTERRUPTED
     decisive = finals if not runs_left else None
-    outcome = call(find_winner, context, decisive)
+    outcome = complete(context, call(find_winner, context, decisive))
     print_outcome(context, outcome, reporter)
     if context.exports.are_several:
         for line in call(find_others, context, decisive, outcome):

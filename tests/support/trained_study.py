@@ -11,6 +11,8 @@ from otter_ray.study.layout import StudyFolder
 from otter_ray.study.opening import create_folder, open_study
 from otter_ray.tune.context import StudyContext
 from otter_ray.tune.preflight.static_checks import resolve
+from otter_ray.tune.selection.completion import complete
+from otter_ray.tune.selection.winner import export_winner
 
 
 def trained_study(runs, config, checkpoint):
@@ -49,6 +51,11 @@ def add_trial(context, checkpoint, value):
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     torch.save({**content, "trial": number}, own)
     return own
+
+
+def export_and_complete(context):
+    """The outcome of a command's export of the winner."""
+    return complete(context, export_winner(context))
 
 
 def models(folder):

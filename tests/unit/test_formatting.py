@@ -13,6 +13,7 @@ from otter_ray.formatting import (
     gain,
     gain_lines,
     printable,
+    selection_lines,
     sparkline,
     sparkline_ends,
     with_interval,
@@ -76,12 +77,15 @@ def test_a_gain_on_the_same_items_needs_no_intervals_that_are_apart():
     assert gain_lines(facts) == [f"gain on validation, by which the winner was selected: {told}"]
     test = {"value": 0.2, "interval": [0.1, 0.3]}
     facts["base"] = {**base, "test": test, "test_gain": {"value": -0.01, "interval": [-0.03, 0.012]}}
-    assert gain_lines({**facts, "selection": {"models": 5, "optimism": 0.0312}})[1:] == [
+    assert gain_lines(facts)[1:] == [
         "base config on the test split: valid_fpr@4 0.2000 (0.10 to 0.30)",
         "gain on the test split: -0.010 (95 % interval -0.03 to +0.01), not significant",
-        "the winner is the best of 5 kept models on validation: its figure there is expected to be about "
-        "0.031 too good for that alone",
     ]
+    assert selection_lines({"selection": {"models": 5, "optimism": 0.0312}}) == [
+        "the winner is the best of 5 kept models on validation: its figure there is expected to be at least "
+        "0.031 too good for that alone"
+    ]
+    assert selection_lines({"selection": None}) == selection_lines(FACTS) == []
     facts["base"] = {**base, "gain": None, "unpaired": "the labels of base and winner differ"}
     assert gain_lines(facts) == ["no gain can be given: the labels of base and winner differ"]
     # As an earlier version wrote it.

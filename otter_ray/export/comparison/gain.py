@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -11,10 +12,10 @@ from torch.utils.data import Dataset
 from otter_ray.config import Config
 from otter_ray.direction import Direction
 from otter_ray.errors import ExportError
-from otter_ray.export.comparison.network import Network, Score, same_labels
-from otter_ray.export.evaluation import evaluation_loader
+from otter_ray.export.comparison.network import Network, Score, onnx_network, same_labels
+from otter_ray.export.evaluation import config_of, evaluation_loader, read_run_checkpoint
 from otter_ray.export.gate import Predictions
-from otter_ray.train.builders import build_test, build_valid
+from otter_ray.train.builders import build_test, build_valid, load_model_from_config
 from otter_ray.train.model.replicates import paired_interval
 
 
@@ -51,6 +52,22 @@ class Compared:
     facts: dict[str, Any]
     predictions: Predictions
     valid: Dataset[Any]
+
+
+def measured_winner(file: Path, checkpoint: Path, project: str | None) -> Winner:
+    """Run a winner's ONNX file over its validation set.
+
+    Args:
+        file: The ONNX file.
+        checkpoint: That it was exported from.
+        project: The one that the checkpoint may import (see `config_of`).
+    """
+    record = read_run_checkpoint(checkpoint)
+    config = config_of(record, checkpoint, project)
+    network = onnx_network(file, config, load_model_from_config(config, checkpoint))
+    valid = build_valid(config)
+    predictions = network.predict(evaluation_loader(config, valid))
+    return Winner(network, record["metric"], valid, predictions, build_test(config, valid))
 
 
 def compare(base: Network, winner: Winner, direction: Direction) -> Compared:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from otter_ray.direction import Direction
+from otter_ray.errors import in_one_line
 from otter_ray.export.comparison.gain import Winner
-from otter_ray.export.comparison.network import Network, same_labels
+from otter_ray.export.comparison.network import Network, Score, same_labels
 from otter_ray.export.evaluation import evaluation_loader
 from otter_ray.train.model.replicates import Replicates
 
+logger = logging.getLogger(__name__)
 MAX_SECONDS = 60.0  # after which no further model is measured
 
 
 def selection_optimism(
-    winner: Winner, others: Iterable[Network], direction: Direction, seconds: float = MAX_SECONDS
+    winner: Winner,
+    others: Iterable[Callable[[], Network]],
+    direction: Direction,
+    seconds: float = MAX_SECONDS,
 ) -> dict[str, Any] | None:
     """Choose again among the winner and others, in resamples of the validation set.
 
     Args:
         winner: The winner's file.
-        others: Networks that were not chosen. Those that do not take the winner's inputs are left out.
+        others: Each loads a network that was not chosen. One that cannot be loaded or measured, or does not
+            take the winner's inputs, is left out.
         direction: Which values of the metric are better.
         seconds: After which no further network is measured.
 
@@ -37,19 +44,27 @@ def selection_optimism(
         return None
     values, replicates = [own.value], [own.replicates]
     until = time.monotonic() + seconds
-    for network in others:
+    for load in others:
         if time.monotonic() > until:
             break
-        if not network.takes_the_same_inputs(winner.network):
+        try:
+            score = _measured(load(), winner)
+        except Exception as exc:  # of a checkpoint that an earlier version of the project's code wrote
+            logger.info(f"a model is left out of the selection's estimate: {in_one_line(exc)}")
             continue
-        score = network.score(
-            network.predict(evaluation_loader(winner.network.config, winner.valid)), winner.metric
-        )
-        if score.replicates is not None and same_labels(score.labels, own.labels):
+        if score and score.replicates is not None and same_labels(score.labels, own.labels):
             values.append(score.value)
             replicates.append(score.replicates)
     optimism = expected_optimism(values, replicates, direction)
     return None if optimism is None else {"models": len(values), "optimism": optimism}
+
+
+def _measured(network: Network, winner: Winner) -> Score | None:
+    """Measure a network on the winner's items; None if it does not take their inputs."""
+    if not network.takes_the_same_inputs(winner.network):
+        return None
+    loader = evaluation_loader(winner.network.config, winner.valid)
+    return network.score(network.predict(loader), winner.metric)
 
 
 def expected_optimism(

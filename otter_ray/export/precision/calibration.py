@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset, Subset
 
 from otter_ray.config import Config
@@ -15,9 +17,11 @@ from otter_ray.export.onnx_file import onnx_section
 from otter_ray.export.precision.conversion import Batch
 from otter_ray.train.builders import build_datasets
 
+MAX_BATCH = 16  # all activations of a batch are in memory while their ranges are found
 
-def calibration_batches(network: Network, images: int) -> list[Batch]:
-    """Return inputs of the exported model for training items, evenly spread over the training set.
+
+def calibration_batches(network: Network, images: int) -> Iterator[Batch]:
+    """Yield inputs of the exported model for training items, evenly spread over the training set.
 
     Nothing of the validation set or the test split is among them: training has left it out.
 
@@ -29,9 +33,10 @@ def calibration_batches(network: Network, images: int) -> list[Batch]:
         ExportError: The training set has no items without augmentation.
     """
     names = onnx_section(network.config).input_names
-    loader = evaluation_loader(network.config, _items(network.config, images))
-    inputs = (network.model.exported_batch(batch)[0] for batch in loader)
-    return [{name: each.numpy() for name, each in zip(names, some, strict=True)} for some in inputs]
+    for batch in evaluation_loader(network.config, _items(network.config, images)):
+        inputs, _ = network.model.exported_batch(batch)
+        for part in zip(*(torch.split(each, MAX_BATCH) for each in inputs), strict=True):
+            yield {name: each.numpy() for name, each in zip(names, part, strict=True)}
 
 
 def _items(config: Config, images: int) -> Dataset[Any]:

@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch.utils.data import Dataset
@@ -25,7 +25,7 @@ from otter_ray.export.comparison.network import Network, Score, onnx_network
 from otter_ray.export.evaluation import config_of, evaluation_loader, read_run_checkpoint
 from otter_ray.export.gate import BATCHES
 from otter_ray.export.model_card import CARD, write_card
-from otter_ray.export.model_files import file_digest, precision_file, read_facts, write_facts
+from otter_ray.export.model_files import file_digest, is_ours, precision_file, read_facts, write_facts
 from otter_ray.export.model_stats import onnx_latency
 from otter_ray.export.onnx_file import copy_metadata, onnx_section
 from otter_ray.export.precision.calibration import calibration_batches
@@ -122,6 +122,9 @@ class _Bench:
 
     def made(self, precision: str) -> Row:
         """Make and measure a file; its row says why there is none."""
+        target = precision_file(self.source, precision)
+        if target.exists() and not is_ours(target):
+            return _row(precision, reason=f"{target.name} is there, and otter_ray did not write it: move it")
         try:
             return self._fp16() if precision == "fp16" else self._int8()
         except Exception as exc:  # onnxruntime's tools raise anything
@@ -186,21 +189,16 @@ class _Bench:
         return best
 
     @cached_property
-    def _batches(self) -> list[dict[str, np.ndarray]]:
-        network = onnx_network(self.source, self.config, self.model)
-        return calibration_batches(network, self.quantize.images)
-
-    @cached_property
     def _converter(self) -> Int8Converter:
-        return Int8Converter(self.source, self.folder, self._batches, self.quantize.method)
+        network = onnx_network(self.source, self.config, self.model)
+        batches = calibration_batches(network, self.quantize.images)
+        return Int8Converter(self.source, self.folder, batches, self.quantize.method)
 
     def _worst_first(self, layers: Sequence[str]) -> list[str]:
         """Sort the layers by how far the outputs move if that layer alone is quantized."""
-        batches = [
-            [torch.from_numpy(array) for array in batch.values()]
-            for batch in self._batches[:COMPARED_BATCHES]
-        ]
         exact = onnx_network(self.source, self.config, self.model)
+        some = islice(calibration_batches(exact, self.quantize.images), COMPARED_BATCHES)
+        batches = [[torch.from_numpy(array) for array in batch.values()] for batch in some]
         wanted = [exact.run(inputs) for inputs in batches]
         moved = {}
         for layer in layers:
@@ -256,7 +254,8 @@ def _place(bench: _Bench, row: Row) -> None:
     """Put a file next to the fp32 file, with the same metadata; or remove an earlier one."""
     target = precision_file(bench.source, row["precision"])
     if row["reason"]:
-        target.unlink(missing_ok=True)
+        if target.exists() and is_ours(target):
+            target.unlink()
         return
     path = target.with_suffix(".partial")
     try:
@@ -270,9 +269,10 @@ def _place(bench: _Bench, row: Row) -> None:
 
 
 def _are_there(file: Path, facts: dict[str, Any], asked: dict[str, Any]) -> bool:
-    """Return whether the JSON has rows for what is asked for, and the files are those that were measured."""
+    """Return whether the JSON has figures for what is asked for, and the files are those measured."""
     rows = facts.get("precisions", [])
-    if facts.get("quantize") != asked or not rows:
+    could_not_be_made = any(row["value"] is None for row in rows)
+    if facts.get("quantize") != asked or not rows or could_not_be_made:
         return False
     paths = [(precision_file(file, row["precision"]), row) for row in rows if not row["reason"]]
     return all(path.is_file() and file_digest(path) == row["sha256"] for path, row in paths)

@@ -9,7 +9,7 @@ from otter_ray.config import Config
 from otter_ray.config.schema import Quantize
 from otter_ray.config.types import validate
 from otter_ray.direction import Direction
-from otter_ray.errors import ConfigError, Problem
+from otter_ray.errors import ConfigError, ExportError, Problem
 from otter_ray.train.checks.option_checks import quantize_problems
 
 OPTION = "--quantize"
@@ -32,21 +32,28 @@ def asked_precisions(config: Config, precisions: Sequence[str]) -> Quantize | No
     return found
 
 
-def direction_of(record: Mapping[str, Any]) -> Direction:
+def direction_of(record: Mapping[str, Any], mode: Direction | None = None) -> Direction:
     """Return which values of a checkpoint's metric are better.
 
     An earlier version did not note it. It noted which epochs were better than those before, and these tell,
-    unless there is one alone: then larger values are taken for the better ones.
+    unless there is one alone.
 
     Args:
         record: The checkpoint.
+        mode: What the user says: `max` or `min`.
+
+    Raises:
+        ExportError: The checkpoint does not tell, and the user does not say.
     """
     for known in Direction:
-        if record.get("mode") == known:
+        if (mode or record.get("mode")) == known:
             return known
     for state in (record.get("callbacks") or {}).values():
         reports = state.get("reports", []) if isinstance(state, Mapping) else []
         values = [each["metrics"].get(record["metric"]) for each in reports if each.get("improved")]
         if len(values) > 1 and None not in values:
             return Direction.MAX if values[-1] > values[0] else Direction.MIN
-    return Direction.MAX
+    raise ExportError(
+        f"{record['metric']}: an earlier version did not note in the checkpoint which values are better, so "
+        "nothing says what a file of lower precision loses. Add --mode max or --mode min."
+    )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from otter_ray.checkpoints import best_checkpoint_of
+from otter_ray.checkpoints import BEST_CHECKPOINT, best_checkpoint_of
 from otter_ray.config import Config
 from otter_ray.study.finalists import by_mean, finalists_of
-from otter_ray.study.layout import TRIALS
+from otter_ray.study.layout import TRIALS, trial_checkpoint
 from otter_ray.study.opening import base_config_of
 from otter_ray.study.schema import FINALISTS
-from otter_ray.study.trials import TrialRecord, rank, read_records
+from otter_ray.study.trials import TrialRecord, base_of, rank, read_records
 from otter_ray.tune.context import StudyContext
 
 
@@ -50,6 +50,24 @@ class Candidate:
         if storage is not None:
             storage.get(f"{TRIALS}/{folder.name}", folder)
         return best_checkpoint_of(folder)
+
+    def is_kept(self) -> bool:
+        """Say whether its checkpoint still exists, here or in the storage."""
+        name, storage = trial_checkpoint(self.row.number, BEST_CHECKPOINT), self.context.storage
+        return (self.context.folder.path / name).is_file() or bool(storage and storage.exists(name))
+
+
+def base_checkpoint(context: StudyContext, rows: Sequence[TrialRecord]) -> tuple[int, Path] | None:
+    """Return the number of the base config's trial and its checkpoint, if that still exists.
+
+    Args:
+        context: of the study.
+        rows: its trials.
+    """
+    if (row := base_of(rows)) is None:
+        return None
+    checkpoint = Candidate(context, row, row.number).checkpoint()
+    return (row.number, checkpoint) if checkpoint.is_file() else None
 
 
 def candidates(context: StudyContext, finals: StudyContext | None = None) -> Iterator[Candidate]:

@@ -13,9 +13,11 @@ from otter_ray.export.model_files import read_facts
 from otter_ray.isolation import call
 from otter_ray.study.layout import StudyFolder
 from otter_ray.study.leftovers import remove_leftovers
+from otter_ray.tune.selection import completion
+from otter_ray.tune.selection.calls import find_winner
 from otter_ray.tune.selection.winner import export_winner
 from otter_ray.tune.worker.forks import ForkServer, worker_imports
-from tests.support.trained_study import add_trial, models, opened_study, trained_study
+from tests.support.trained_study import add_trial, export_and_complete, models, opened_study, trained_study
 
 MODEL_FILES = (".md", ".json", ".onnx")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
@@ -26,16 +28,25 @@ def export(path, config):
     return export_winner(opened_study(StudyFolder(path), config)).exported.onnx.name
 
 
-def export_killed(path, config, number, test):
-    """The same in a process that dies before its renaming `number` of one of a model's files."""
+def export_all(path, config):
+    """The same, with what the winner can be without."""
+    return export_and_complete(opened_study(StudyFolder(path), config)).exported.onnx.name
+
+
+def die(context, outcome, exported):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(export, path, config, number, test):
+    """Export in a process that dies before its renaming `number` of one of a model's files."""
     assert os.getpid() != test
     left = iter(range(number, -1, -1))
 
-    def die(event, arguments):
+    def kill(event, arguments):
         if event == "os.rename" and str(arguments[1]).endswith(MODEL_FILES) and not next(left):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    sys.addaudithook(die)
+    sys.addaudithook(kill)
     export(path, config)
 
 
@@ -51,7 +62,7 @@ def test_a_kill_at_any_renaming_of_an_export_is_completed(tiny_config, tiny_run,
             shutil.copytree(before, folder.path)
             was_killed = False
             try:
-                call(export_killed, folder.path, tiny_config, number, os.getpid())
+                call(killed, export, folder.path, tiny_config, number, os.getpid())
             except StudyError:  # of nothing but its death
                 was_killed = True
             remove_leftovers(folder, None)
@@ -73,13 +84,13 @@ def test_a_kill_while_another_precision_is_written_is_completed(tiny_config, tin
     before = trained_study(tmp_path / "before", tiny_config, tiny_run.best).folder.path
     asks = tiny_config.with_sets(["quantize={do_quant: true, precisions: [fp16], max_loss: 1}"])
     with ForkServer(worker_imports("docclassifier")):
-        plain = call(export, before, tiny_config)
+        plain = call(export_all, before, tiny_config)
         for number in count():
             folder = StudyFolder(tmp_path / str(number) / "demo/first")
             shutil.copytree(before, folder.path)
             was_killed = False
             try:
-                call(export_killed, folder.path, asks, number, os.getpid())
+                call(killed, export_all, folder.path, asks, number, os.getpid())
             except StudyError:  # of nothing but its death
                 was_killed = True
             remove_leftovers(folder, None)
@@ -88,10 +99,27 @@ def test_a_kill_while_another_precision_is_written_is_completed(tiny_config, tin
             kept = read_facts(folder.path / plain).get("precisions", [])
             assert (folder.path / half).exists() == any(row["file"] == half for row in kept), number
             assert not [*folder.path.rglob("*.partial")], number
-            call(export, folder.path, asks)
+            call(export_all, folder.path, asks)
             rows = read_facts(folder.path / plain)["precisions"]
             assert [row["file"] for row in rows] == [plain, half], number
             assert {path.name for path in folder.path.glob("*.onnx")} == {plain, half}, number
             if not was_killed:
                 break
     assert number >= 3  # the ONNX file, the JSON and the card
+
+
+def test_a_step_whose_process_dies_costs_neither_the_winner_nor_the_next_step(
+    tiny_config, tiny_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    asks = tiny_config.with_sets(["quantize={do_quant: true, precisions: [fp16], max_loss: 1}"])
+    context = trained_study(tmp_path, asks, tiny_run.best)
+    monkeypatch.setattr(completion, "STEPS", ((die, "not compared"), completion.STEPS[-1]))
+    with ForkServer(worker_imports("docclassifier")):
+        outcome = completion.complete(context, call(find_winner, context, None))
+    [note] = outcome.rejected
+    assert note.startswith("not compared: die: its process died.")
+    facts = outcome.exported.facts
+    assert facts["rejected"] == outcome.rejected
+    assert [row["precision"] for row in facts["precisions"]] == ["fp32", "fp16"]
+    assert context.study.user_attrs["winner"]["trial"] == 0

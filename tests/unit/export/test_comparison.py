@@ -178,7 +178,13 @@ def test_the_best_of_equals_is_too_good_by_what_chance_gives_it(direction):
 
 
 def test_models_are_chosen_among_as_long_as_there_is_time(network, winner):
-    others = [replace(network, run=Blurred(network))] * 2
+    def load_old():
+        raise RuntimeError("Error(s) in loading state_dict")
+
+    def load():
+        return replace(network, run=Blurred(network))
+
+    others = [load, load_old, load]
     found = selection_optimism(winner, others, Direction.MAX)
     assert found["models"] == 3
     assert found["optimism"] >= 0

@@ -16,13 +16,15 @@ from PIL import Image
 from otter_ray.config import Config
 from otter_ray.config.schema import OWN_META_INFO, Quantize
 from otter_ray.direction import Direction
-from otter_ray.errors import ConfigError
+from otter_ray.errors import ConfigError, ExportError
+from otter_ray.export.comparison.network import checkpoint_network
 from otter_ray.export.exporter import export_checkpoint
-from otter_ray.export.model_files import move_model, precision_file, read_facts, remove_orphans
-from otter_ray.export.precision import files
+from otter_ray.export.model_files import free_name, move_model, precision_file, read_facts, remove_orphans
+from otter_ray.export.precision import calibration, files
 from otter_ray.export.precision.files import add_precisions
 from otter_ray.export.precision.request import asked_precisions, direction_of
 from otter_ray.train.checks.validation import check_config
+from tests.support.commands import run_here
 
 ASKED = Quantize.model_validate(
     {"do_quant": True, "calibration": {"images": 24, "method": "minmax"}, "max_loss": 1}
@@ -148,11 +150,74 @@ def test_files_go_with_their_model_and_orphans_are_removed(exported, tmp_path):
     move_model(target, back)
     remove_orphans(tmp_path)
     assert all(precision_file(back, precision).is_file() for precision in LOWER)
-    # A kill came before the JSON named them.
+    # One was refused, and a storage brings it back; the JSON of the other was not written before a kill.
     facts = json.loads(back.with_suffix(".json").read_text())
-    back.with_suffix(".json").write_text(json.dumps({**facts, "precisions": []}))
+    refused = {**facts["precisions"][1], "reason": "it loses too much"}
+    foreign = [tmp_path / f"other_20260101_{precision}.onnx" for precision in LOWER]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), foreign[0])
+    foreign[1].write_bytes(b"no model")
+    back.with_suffix(".json").write_text(json.dumps({**facts, "precisions": [refused]}))
     remove_orphans(tmp_path)
-    assert [path.name for path in tmp_path.glob("*.onnx")] == [back.name]
+    assert {*tmp_path.glob("*.onnx")} == {back, *foreign}
+
+
+def test_no_name_is_taken_from_a_file_of_another_precision(tmp_path):
+    """Such as an int8 file that was deployed alone."""
+    (tmp_path / "exports").mkdir()
+    for name in ("a_20260101_fp32", "a_20260101_int8", "exports/a_20260101_int8", "exports/b_20260101_fp16"):
+        (tmp_path / f"{name}.onnx").touch()
+    exports, source = tmp_path / "exports", tmp_path / "a_20260101_fp32.onnx"
+    assert free_name(exports, source.stem).stem == "a_20260101_fp32-2"
+    assert free_name(exports, source.stem, source).stem == "a_20260101_fp32-2"
+    # A kill came when the int8 file had been moved.
+    precision_file(source, "int8").unlink()
+    assert free_name(exports, source.stem, source).stem == "a_20260101_fp32"
+
+
+def test_a_file_that_somebody_else_made_under_the_name_is_kept(tiny_run, tmp_path):
+    found = export_checkpoint(tiny_run.best, tmp_path)
+    mine = precision_file(found.onnx, "fp16")
+    mine.write_bytes(b"mine")
+    asked = ASKED.model_copy(update={"precisions": ["fp16"]})
+    row = add_precisions(found.onnx, tiny_run.best, asked, Direction.MAX)[1]
+    assert row["reason"] == f"{mine.name} is there, and otter_ray did not write it: move it"
+    assert mine.read_bytes() == b"mine"
+    # What could not be made is tried again.
+    mine.unlink()
+    row = add_precisions(found.onnx, tiny_run.best, asked, Direction.MAX)[1]
+    assert row["reason"] == ""
+    assert mine.is_file()
+
+
+def test_calibration_holds_one_small_batch_at_a_time(tiny_run, monkeypatch):
+    network, passed = checkpoint_network(tiny_run.best, None, as_onnx=False), []
+    loader = calibration.evaluation_loader
+
+    def counted(*arguments):
+        for batch in loader(*arguments):
+            passed.append(batch)
+            yield batch
+
+    monkeypatch.setattr(calibration, "evaluation_loader", counted)
+    monkeypatch.setattr(calibration, "MAX_BATCH", 5)
+    batches = calibration.calibration_batches(network, 24)
+    first = next(batches)
+    assert len(first["img"]) == 5
+    assert len(passed) == 1
+    assert len(first["img"]) + sum(len(batch["img"]) for batch in batches) == 24
+
+
+def test_the_command_says_by_its_exit_code_that_a_file_is_refused(tiny_run, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(files, "to_float16", fail)
+    done = run_here("otter_ray.export", tiny_run.best, "--folder", tmp_path, "--quantize", "fp16")
+    assert done.returncode == 1, done.stdout
+    *_, header, _, row, onnx_line = done.stdout.splitlines()
+    assert header == "precision | size | latency | metric | loss | test | file"
+    assert row.startswith("fp16 | - ")
+    assert onnx_line.startswith("onnx: ")
 
 
 def test_the_config_is_refused_before_the_start(tiny_config):
@@ -196,6 +261,8 @@ def test_an_earlier_checkpoint_tells_its_direction_by_the_epochs_that_improved()
 
     assert direction_of(record(3.0, 2.0)) is Direction.MIN
     assert direction_of(record(2.0, 3.0)) is Direction.MAX
-    assert direction_of(record(2.0)) is Direction.MAX
     assert direction_of(record(2.0, 3.0, mode="min")) is Direction.MIN
-    assert direction_of({"metric": "loss"}) is Direction.MAX
+    for unknown in (record(2.0), {"metric": "loss"}):
+        with pytest.raises(ExportError, match=r"loss: .* Add --mode max or --mode min"):
+            direction_of(unknown)
+        assert direction_of(unknown, Direction.MIN) is Direction.MIN

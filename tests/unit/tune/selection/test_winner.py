@@ -2,22 +2,30 @@
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
+from otter_ray.direction import Direction
 from otter_ray.errors import StudyError
 from otter_ray.export import exporter
+from otter_ray.export.comparison import gain
 from otter_ray.export.model_files import move_model
 from otter_ray.projects.docclassifier import ClassifierModel
 from otter_ray.report.study_data import StudyData
+from otter_ray.report.tables import outcome_lines
+from otter_ray.study.gallery import read_gallery
 from otter_ray.study.opening import study_lock
+from otter_ray.study.storage import Storage
 from otter_ray.tune.cluster.session import RaySession
 from otter_ray.tune.context import StudyContext
 from otter_ray.tune.display.reporter import ProgressReporter
 from otter_ray.tune.pipeline import launch
 from otter_ray.tune.request import StudyRequest
+from otter_ray.tune.selection.completion import complete
 from otter_ray.tune.selection.winner import export_others, export_winner
-from tests.support.trained_study import add_trial, models, trained_study
+from tests.support.trained_study import add_trial, export_and_complete, models, trained_study
 
 
 @pytest.fixture
@@ -181,12 +189,67 @@ def test_a_comparison_that_fails_does_not_cost_the_winner(context, tiny_run, mon
         raise ValueError("one resample too many")
 
     monkeypatch.setattr(ClassifierModel, "score_replicates", fail)
-    outcome = export_winner(context)
+    outcome = export_and_complete(context)
     assert outcome.winner.number == 1
     facts = outcome.exported.facts
     assert facts["base"] is None
     assert "selection" not in facts
     base, selection = outcome.rejected
-    assert base.startswith("trial 0, the base config, cannot be measured for the comparison: ")
+    assert base.startswith("the base config cannot be measured for the comparison: ")
     assert selection.startswith("how much too good the selection makes the figure cannot be estimated: ")
     assert all(reason.endswith("ValueError: one resample too many") for reason in outcome.rejected)
+    assert facts["rejected"] == context.study.user_attrs["rejected"] == outcome.rejected
+
+
+def test_the_winner_is_saved_before_it_is_compared(context, tiny_run, monkeypatch):
+    """A command that is killed in the comparison has lost nothing else, and the next one makes up for it."""
+    folder = context.folder.path
+    add_trial(context, tiny_run.best, 0.3)
+    first = export_winner(context).exported
+    assert first.facts["base"] is None
+    assert "selection" not in first.facts
+    assert context.study.user_attrs["winner"]["trial"] == 1
+    assert read_gallery(folder)["base"] == []
+    assert all((folder / name).is_file() for name in ("best.ckpt", "best.yaml", "MODEL.md"))
+    assert "the base config on validation" not in (folder / "MODEL.md").read_text()
+
+    outcome = export_and_complete(context)
+    facts = outcome.exported.facts
+    assert outcome.exported.is_earlier
+    assert outcome.rejected == []
+    assert facts["base"]["gain"]["value"] == pytest.approx(0, abs=1e-6)  # the same weights
+    assert facts["selection"]["models"] == 2
+    [curve] = read_gallery(folder)["base"]
+    assert "the base config on validation" in (folder / "MODEL.md").read_text()
+
+    # It is known now. And a base config that can no longer be loaded takes no pictures from the winner.
+    monkeypatch.setattr(gain, "measured_winner", None)
+    (folder / "gallery.json").unlink()
+    (context.folder.trial(0) / "checkpoints/best.ckpt").write_bytes(b"torn")
+    outcome = export_and_complete(context)
+    assert outcome.rejected == []
+    assert outcome.exported.facts == facts
+    pictures = read_gallery(folder)
+    assert pictures["winner"]["curves"][0]["title"] == curve["title"]
+    assert pictures["base"] == []
+
+
+def test_what_the_selection_adds_is_said_of_a_base_config_that_won(context, tiny_run):
+    add_trial(context, tiny_run.best, 0.1)
+    facts = export_and_complete(context).exported.facts
+    line = "the winner is the best of 2 kept models on validation"
+    [told] = [each for each in outcome_lines([], facts["metric"], Direction.MAX, facts) if line in each]
+    assert told in (context.folder.path / "MODEL.md").read_text()
+
+
+def test_a_finalists_run_is_no_best_of_many(context):
+    outcome = replace(export_winner(context), is_finalist=True)
+    assert "selection" not in complete(context, outcome).exported.facts
+
+
+def test_models_whose_checkpoints_only_the_storage_keeps_are_chosen_among(context, tiny_run, tmp_path):
+    lost = add_trial(context, tiny_run.best, 0.1)
+    context = replace(context, storage=Storage(str(tmp_path / "store")))
+    shutil.move(context.folder.trial(1), tmp_path / "store/trials/0001")
+    assert not lost.is_file()
+    assert export_and_complete(context).exported.facts["selection"]["models"] == 2
