@@ -44,11 +44,11 @@ def selection_optimism(
         return None
     values, replicates = [own.value], [own.replicates]
     until = time.monotonic() + seconds
-    for load in others:
+    for open_network in others:
         if time.monotonic() > until:
             break
         try:
-            score = _measured(load(), winner)
+            score = _measured(open_network(), winner)
         except Exception as exc:  # of a checkpoint that an earlier version of the project's code wrote
             logger.info(f"a model is left out of the selection's estimate: {in_one_line(exc)}")
             continue
