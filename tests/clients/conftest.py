@@ -74,7 +74,7 @@ def client_python():
             try:
                 install(folder)
             except subprocess.CalledProcessError as exc:
-                last = (exc.stderr.strip() or "pip failed").splitlines()[-1]
+                last = ((exc.stderr or "").strip() or "pip failed").splitlines()[-1]
                 pytest.skip(f"the vendor's clients cannot be installed: {last}")
     return folder / "bin/python"
 

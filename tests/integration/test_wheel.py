@@ -89,6 +89,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_examples(wheel):
         "otter_ray/py.typed",
         "otter_ray/configs/demo.yaml",
         "otter_ray/init/template/gitignore",
+        "otter_ray/projects/mrzscanner/fonts/OCRB.otf",
+        "otter_ray/projects/mrzscanner/fonts/NOTICE",
     } <= packed
 
 

@@ -16,9 +16,12 @@ from otter_ray.projects.mrzscanner.modeling.region import RegionHead, RegionLoss
 from otter_ray.projects.mrzscanner.modeling.text_loss import TextLoss
 from otter_ray.projects.mrzscanner.visuals.sheets import draw_sheets
 from otter_ray.vision.backbones import Backbone
+from otter_ray.vision.necks import FPN, BiFPN
 
 __all__ = [
+    "FPN",
     "Backbone",
+    "BiFPN",
     "CropDataset",
     "CtcHead",
     "GridHead",

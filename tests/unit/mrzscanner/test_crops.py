@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from otter_ray.errors import DataError
-from otter_ray.projects.mrzscanner import CropDataset
+from otter_ray.projects.mrzscanner import CropDataset, SceneDataset
 from otter_ray.projects.mrzscanner.data import ocr_b
 from otter_ray.projects.mrzscanner.data.crops import draw_crop
 from otter_ray.projects.mrzscanner.text import icao
@@ -58,6 +59,18 @@ def test_items_repeat_by_seed_and_epoch():
         train[4]
 
 
+@pytest.mark.parametrize("kind", [CropDataset, SceneDataset])
+def test_a_worker_that_stays_draws_the_next_epoch(kind):
+    train = kind((24, 220), length_of_dataset=1)
+    loader = DataLoader(train, num_workers=1, persistent_workers=True)
+    seen = []
+    for epoch in range(2):
+        train.set_epoch(epoch)
+        seen += [image[0] for image, _ in loader]
+        assert torch.equal(seen[-1], train[0][0])
+    assert not torch.equal(*seen)
+
+
 def test_random_text_is_a_share():
     drawn = CropDataset((48, 480), length_of_dataset=40, share_random=1.0, strength=0)
     assert not any(icao.holds(READER_KEYS.decode(drawn[i][1]["text"].tolist())) for i in range(10))
@@ -70,7 +83,8 @@ def test_random_text_is_a_share():
         ({"formats": ["TD3", "MRV-A"]}, "'MRV-A' is not a format. Did you mean 'MRVA'"),
         ({"share_random": 1.5}, r"share_random is 1.5 but must be a share in \[0, 1\]"),
         ({"length_of_dataset": 0}, "length_of_dataset is 0 but must be at least 1"),
-        ({"strength": -1}, "strength is -1 but must be at least 0"),
+        ({"strength": -1}, r"strength is -1 but must be in \[0, 1\]"),
+        ({"strength": 1.5}, r"strength is 1.5 but must be in \[0, 1\]"),
         ({"image_size": (16, 480)}, r"8 px a line and 5 px a character. Set it to at least \[24, 220\]"),
         ({"image_size": (48, 200), "formats": ["TD3"]}, r"zones of TD3 need .*\[16, 220\]"),
     ],

@@ -91,6 +91,26 @@ def test_ctc_collapses_as_it_is_defined():
     assert head.text((logits,)).argmax(2)[0, :8].tolist() == [3, 3, 4, 2, 5, 1, 0, 0]
 
 
+def test_rounding_moves_no_text_of_ctc():
+    head = heads()["ctc"]
+    (zones, truth), generator = labels(), torch.manual_seed(2)
+    (logits,) = perfect_outputs("ctc", READER_KEYS, zones, truth["text"])
+    logits += torch.rand(logits.shape, generator=generator)
+    # The blank after the first character is tied with a character that would come in.
+    logits[:, 2, READER_KEYS.index["X"]] = logits[:, 2, READER_KEYS.pad]
+    noise = 1e-6 * (2 * torch.rand(logits.shape, generator=generator) - 1)
+    texts = [head.text((each,)) for each in (logits, logits + noise)]
+    assert (texts[0] - texts[1]).abs().max() < 1e-4
+    lengths = []
+    for tilt in (-0.01, 0.01):
+        logits[:, 2, READER_KEYS.index["X"]] += tilt
+        text = head.text((logits,))
+        assert torch.allclose(text.sum(2), torch.ones(5, 93))
+        lengths.append((text.argmax(2) != READER_KEYS.pad).sum(1))
+        logits[:, 2, READER_KEYS.index["X"]] -= tilt
+    assert (lengths[1] - lengths[0]).tolist() == [1] * 5
+
+
 def test_too_few_columns_for_ctc():
     with pytest.raises(ValueError, match="the feature map is 12x80, but CTC needs 3 rows, and 88 columns"):
         CtcHead(8, (12, 80), READER_KEYS)

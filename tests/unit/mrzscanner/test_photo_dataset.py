@@ -39,6 +39,12 @@ def test_crops_are_resized_and_scenes_padded(folder):
     assert image[0, 30].min() == 1
 
 
+def test_home_in_root(folder, tmp_path, monkeypatch):
+    folder({"1": ENTRY})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(PhotoDataset((20, 60), root="~")) == 1
+
+
 def test_wrong_check_digits_are_a_warning(folder):
     root = folder({"1": {**ENTRY, "mrz_2": ZONE[1][:-1] + "9"}})
     with pytest.warns(UserWarning, match=r"check digits do not hold in 1 of 1 zones, .*: a\.png"):
@@ -60,6 +66,7 @@ def test_an_image_of_two_sets(folder):
         ({"7": {"mrz_1": ZONE[0]}}, "7 has no img_path"),
         ({"7": {**ENTRY, "img_path": "b.png"}}, "7: there is no image .*b.png"),
         ({"7": {"img_path": "a.png", "mrz_1": ZONE[0]}}, "7 has no line mrz_2"),
+        ({"7": {**ENTRY, "mrz_3": 5}}, r"annotations\.json: 7: mrz_3 is 5 but must be a text"),
         ({"7": {**ENTRY, "mrz_2": ZONE[1].lower()}}, "7: line 2 has 'b', .*Write it in capitals"),
         ({"7": {**ENTRY, "mrz_2": ZONE[1][:-1]}}, "7: the lines have 44, 43 characters"),
     ],

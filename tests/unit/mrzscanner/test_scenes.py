@@ -52,6 +52,7 @@ def test_scenes_without_a_zone():
         ),
         ({"share_random": -0.1}, "share_random is -0.1"),
         ({"max_turn": 200}, r"max_turn is 200 but must be an angle in \[0, 180\]"),
+        ({"strength": 2}, r"strength is 2 but must be in \[0, 1\]"),
         ({"length_of_dataset": 0}, "length_of_dataset is 0 but must be at least 1"),
     ],
 )

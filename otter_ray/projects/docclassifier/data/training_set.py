@@ -27,6 +27,7 @@ from otter_ray.projects.docclassifier.data.feistel_shuffle import shuffled
 from otter_ray.projects.docclassifier.data.options import option_key, require, require_choice
 from otter_ray.projects.docclassifier.data.variants import VARIANTS, variant, variant_name
 from otter_ray.train.distributed import global_rank
+from otter_ray.train.shared_epoch import shared_epoch
 from otter_ray.vision.camera import AREA, BILINEAR
 from otter_ray.vision.image_cache import ImageTable, read_table
 from otter_ray.vision.images import load_images
@@ -119,8 +120,7 @@ class SynthDataset(Dataset[Item | tuple[Picture, int, Picture] | tuple[int]]):
         self._held: Tensor | None = None
         self._length, self._seed = length_of_dataset, seed
         self._use_clip, self._return_tensor = use_clip, return_tensor
-        # In shared memory: persistent DataLoader workers hold a copy of this object.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._epoch = shared_epoch()
 
     @property
     def num_classes(self) -> int:

@@ -16,6 +16,7 @@ from otter_ray.projects.mrzscanner.data.crops import draw_crop
 from otter_ray.projects.mrzscanner.data.options import chosen_formats, require, require_readable
 from otter_ray.projects.mrzscanner.text.icao import FORMATS, random_text, random_zone
 from otter_ray.projects.mrzscanner.text.keys import READER_KEYS
+from otter_ray.train.shared_epoch import shared_epoch
 
 Item = tuple[Tensor, dict[str, Tensor]]
 
@@ -39,7 +40,7 @@ class CropDataset(Dataset[Item]):
         share_random: Share of zones, 0 to 1, of random characters. The others are made up by ICAO 9303: the
             more there are, the more a model guesses what it cannot read.
         length_of_dataset: Number of crops.
-        strength: Scale of every disturbance: 0 draws clean and exact crops.
+        strength: Scale of every disturbance, 0 to 1: 0 draws clean and exact crops.
         seed: Seed of the crops. Data sets of different seeds have no zone in common.
         frozen: Whether all epochs have the same crops. A training set draws new ones.
 
@@ -48,6 +49,7 @@ class CropDataset(Dataset[Item]):
     """
 
     disjoint_by = "seed"
+    keys = "reader"
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class CropDataset(Dataset[Item]):
         self.formats = chosen_formats(formats)
         require(0 <= share_random <= 1, "share_random", share_random, "a share in [0, 1]")
         require(length_of_dataset >= 1, "length_of_dataset", length_of_dataset, "at least 1")
-        require(strength >= 0, "strength", strength, "at least 0 (0 is a clean print)")
+        require(0 <= strength <= 1, "strength", strength, "in [0, 1] (0 is a clean print)")
         require(seed >= 0, "seed", seed, "at least 0")
         height, width = image_size
         self.image_size = (int(height), int(width))
@@ -71,11 +73,11 @@ class CropDataset(Dataset[Item]):
         ocr_b.require_font()
         self.share_random, self.strength, self.seed = share_random, strength, seed
         self.length, self.frozen = length_of_dataset, frozen
-        self._epoch = 0
+        self._epoch = shared_epoch()
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the crops of an epoch from now on, unless the set is frozen."""
-        self._epoch = 0 if self.frozen else epoch
+        self._epoch.fill_(0 if self.frozen else epoch)
 
     def __len__(self) -> int:
         return self.length
@@ -83,7 +85,7 @@ class CropDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < self.length:
             raise IndexError(index)
-        rng = np.random.default_rng([self.seed, self._epoch, index])
+        rng = np.random.default_rng([self.seed, int(self._epoch), index])
         form = self.formats[rng.integers(len(self.formats))]
         zone = (random_text if rng.random() < self.share_random else random_zone)(form, rng)
         image, corners = draw_crop(zone, rng, self.image_size, self.strength)

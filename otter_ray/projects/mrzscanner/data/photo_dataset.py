@@ -20,9 +20,8 @@ from otter_ray.projects.mrzscanner.data.crop_dataset import Item, to_planes
 from otter_ray.projects.mrzscanner.data.options import option_key, require, require_choice
 from otter_ray.projects.mrzscanner.text import icao
 from otter_ray.projects.mrzscanner.text.icao import Zone
-from otter_ray.projects.mrzscanner.text.keys import READER_KEYS, SPOTTER_KEYS
+from otter_ray.projects.mrzscanner.text.keys import KEY_TABLES
 
-_KEYS = {"reader": READER_KEYS, "spotter": SPOTTER_KEYS}
 _LINES = ("mrz_1", "mrz_2", "mrz_3")
 
 
@@ -42,8 +41,8 @@ class PhotoDataset(Dataset[Item]):
         image_size: (h, w) of an item in pixels.
         root: Folder of the images.
         annotations: The JSON file's name below `root`.
-        keys: Which model reads them. Images are resized for a `reader`, and first padded with black to a
-            square for a `spotter`.
+        keys: Which model reads them; a model refuses the other's. Images are resized for a `reader`, and
+            first padded with black to a square for a `spotter`.
         valid_dataset: The validation set, if this is the test set: an image in both is refused.
         test_dataset: The test set, if this is the training set.
 
@@ -51,6 +50,9 @@ class PhotoDataset(Dataset[Item]):
         DataError: The folder or the file cannot be used, an image or a line is missing, or a line is not a
             zone's.
     """
+
+    keys = "reader"
+    has_places = False
 
     def __init__(
         self,
@@ -63,11 +65,11 @@ class PhotoDataset(Dataset[Item]):
         test_dataset: object = None,
     ) -> None:
         require(bool(root), "root", root, "a folder with annotated images")
-        require_choice(keys, _KEYS, "keys")
+        require_choice(keys, KEY_TABLES, "keys")
         height, width = image_size
         self.image_size = (int(height), int(width))
         self.keys = keys
-        self.annotated = _read(Path(str(root)), annotations)
+        self.annotated = _read(Path(str(root)).expanduser(), annotations)
         for other in (valid_dataset, test_dataset):
             _keep_apart(self.annotated, other)
         wrong = [each.image.name for each in self.annotated if not icao.holds(each.zone)]
@@ -91,7 +93,7 @@ class PhotoDataset(Dataset[Item]):
             image = _padded(image)
         height, width = self.image_size
         image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
-        text = torch.from_numpy(_KEYS[self.keys].encode(each.zone))
+        text = torch.from_numpy(KEY_TABLES[self.keys].encode(each.zone))
         return to_planes(image), {"text": text, "zone": torch.full((4, 2), torch.nan)}
 
 
@@ -115,9 +117,11 @@ def _annotation(root: Path, entry: Any, where: str) -> _Annotation:
     if not image.is_file():
         raise DataError(f"{where}: there is no image {image}. Correct img_path, or remove the entry.")
     lines = [entry.get(line) for line in _LINES]
-    for name, line in zip(_LINES[:2], lines, strict=False):
-        if not isinstance(line, str):
+    for name, line in zip(_LINES, lines, strict=True):
+        if line is None and name in _LINES[:2]:
             raise DataError(f"{where} has no line {name}. Add it, or remove the entry.")
+        if not isinstance(line, str | None):
+            raise DataError(f"{where}: {name} is {line!r} but must be a text. Put it in quotation marks.")
     return _Annotation(image, icao.check_zone([line for line in lines if line is not None], where))
 
 

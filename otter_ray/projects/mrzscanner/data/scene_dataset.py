@@ -14,6 +14,7 @@ from otter_ray.projects.mrzscanner.data.options import chosen_formats, require
 from otter_ray.projects.mrzscanner.data.scenes import draw_scene
 from otter_ray.projects.mrzscanner.text.icao import FORMATS, random_text, random_zone
 from otter_ray.projects.mrzscanner.text.keys import LENGTH, SPOTTER_KEYS
+from otter_ray.train.shared_epoch import shared_epoch
 
 
 class SceneDataset(Dataset[Item]):
@@ -28,7 +29,7 @@ class SceneDataset(Dataset[Item]):
         share_random: Share of zones, 0 to 1, of random characters.
         empty: Share of photographs, 0 to less than 1, of documents without a zone.
         length_of_dataset: Number of photographs.
-        strength: Scale of every disturbance.
+        strength: Scale of every disturbance, 0 to 1.
         max_turn: Degrees, 0 to 180, by which a document may be turned.
         seed: Seed of the photographs. Data sets of different seeds have no document in common.
         frozen: Whether all epochs have the same photographs.
@@ -38,6 +39,7 @@ class SceneDataset(Dataset[Item]):
     """
 
     disjoint_by = "seed"
+    keys = "spotter"
 
     def __init__(
         self,
@@ -56,7 +58,7 @@ class SceneDataset(Dataset[Item]):
         require(0 <= share_random <= 1, "share_random", share_random, "a share in [0, 1]")
         require(0 <= empty < 1, "empty", empty, "a share in [0, 1): without a zone there is nothing to score")
         require(length_of_dataset >= 1, "length_of_dataset", length_of_dataset, "at least 1")
-        require(strength >= 0, "strength", strength, "at least 0")
+        require(0 <= strength <= 1, "strength", strength, "in [0, 1]")
         require(0 <= max_turn <= 180, "max_turn", max_turn, "an angle in [0, 180]")
         require(seed >= 0, "seed", seed, "at least 0")
         ocr_b.require_font()
@@ -64,11 +66,11 @@ class SceneDataset(Dataset[Item]):
         self.image_size = (int(height), int(width))
         self.share_random, self.empty, self.strength, self.max_turn = share_random, empty, strength, max_turn
         self.length, self.seed, self.frozen = length_of_dataset, seed, frozen
-        self._epoch = 0
+        self._epoch = shared_epoch()
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the photographs of an epoch from now on, unless the set is frozen."""
-        self._epoch = 0 if self.frozen else epoch
+        self._epoch.fill_(0 if self.frozen else epoch)
 
     def __len__(self) -> int:
         return self.length
@@ -76,7 +78,7 @@ class SceneDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < self.length:
             raise IndexError(index)
-        rng = np.random.default_rng([self.seed, self._epoch, index])
+        rng = np.random.default_rng([self.seed, int(self._epoch), index])
         form = self.formats[rng.integers(len(self.formats))]
         zone = None
         # The first one has a zone, so that a set always has something to score.

@@ -14,6 +14,8 @@ from otter_ray.projects.mrzscanner.text.keys import LENGTH, KeyTable
 _ROWS = max(lines for lines, _ in SHAPES)
 # A run of fillers needs a blank between any two.
 _LEAST_COLUMNS = 2 * max(columns for _, columns in SHAPES)
+# Difference of two logits below which the lesser one still counts for something.
+_NEAR_TIE = 0.25
 
 
 class CtcHead(nn.Module):
@@ -34,7 +36,8 @@ class CtcHead(nn.Module):
                 f"{_LEAST_COLUMNS} columns: a run of equal characters needs a blank between any two. Make "
                 "common.image_size larger"
             )
-        self.pad, self.eos, self.num_keys = keys.pad, keys.eos, len(keys)
+        self.pad, self.eos = keys.pad, keys.eos
+        self.register_buffer("not_blank", torch.arange(len(keys)).ne(keys.pad).float(), persistent=False)
         reach = map_size[0] // _ROWS // 2
         self.look = nn.Sequential(nn.Conv2d(in_dim, dim, (2 * reach + 1, 3), padding=(reach, 1)), nn.ReLU())
         self.register_buffer("rows", _thirds(map_size[0]), persistent=False)
@@ -59,18 +62,21 @@ class CtcHead(nn.Module):
         return {"text": loss}
 
     def text(self, outputs: Sequence[Tensor]) -> Tensor:
-        """Return the text without blanks and repetitions, `[N, 93, keys]`: ones where a key is, else zeros.
+        """Return the text without blanks and repetitions, `[N, 93, keys]`, as clients do not collapse.
 
-        By comparisons and products alone, as the clients of the exported file do not collapse.
+        Ones where a key is, else zeros. A step whose two best keys are nearly tied counts as both in part. So
+        all is continuous: otherwise rounding, which decides a tie, would move the text after it by a place.
         """
-        ids = outputs[0].argmax(dim=2)
-        before = F.pad(ids[:, :-1], (1, 0), value=self.pad)
-        kept = ((ids != self.pad) & (ids != before)).to(outputs[0].dtype)
-        places = kept.cumsum(dim=1) - 1
-        slots = torch.arange(LENGTH, device=ids.device, dtype=places.dtype)
-        at = (places[..., None] == slots).to(kept.dtype) * kept[..., None]  # [N, steps, 93]
-        keys = torch.arange(self.num_keys, device=ids.device, dtype=ids.dtype)
-        return at.transpose(1, 2) @ (ids[..., None] == keys).to(kept.dtype)
+        logits = outputs[0]
+        near = F.relu(1 - (logits.amax(dim=2, keepdim=True) - logits) / _NEAR_TIE)
+        told = near / near.sum(dim=2, keepdim=True)
+        new = told * (1 - F.pad(told[:, :-1], (0, 0, 1, 0))) * self.not_blank
+        count = new.sum(dim=2)
+        places = count.cumsum(dim=1) - count  # as many as came before
+        slots = torch.arange(LENGTH, device=logits.device, dtype=logits.dtype)
+        at = F.relu(1 - (places[..., None] - slots).abs())  # [N, steps, 93]
+        text = at.transpose(1, 2) @ new
+        return text + F.relu(1 - text.sum(dim=2, keepdim=True)) * (1 - self.not_blank)
 
 
 def _thirds(height: int) -> Tensor:

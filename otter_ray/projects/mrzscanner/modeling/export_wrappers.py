@@ -19,11 +19,12 @@ class WarpReader(nn.Module):
 
     def __init__(self, model: Any, channels: str = RGB) -> None:
         super().__init__()
-        self.backbone, self.head, self.channels = model.backbone, model.head, channels
+        self.backbone, self.neck, self.head = model.backbone, model.neck, model.head
+        self.channels = channels
 
     def forward(self, img: Tensor) -> Tensor:
         """Return how likely each of the 40 keys is at each place, `[N, 93, 40]`, of images in [0, 1]."""
-        text: Tensor = self.head.text(self.head(self.backbone(reordered(img, self.channels))))
+        text: Tensor = self.head.text(self.head(self.neck(self.backbone(reordered(img, self.channels)))))
         return text
 
 

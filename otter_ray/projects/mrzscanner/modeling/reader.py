@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from otter_ray.config import Config
 from otter_ray.projects.mrzscanner.metrics.intervals import interval, mean_replicates
 from otter_ray.projects.mrzscanner.metrics.texts import Comparison, compare
 from otter_ray.projects.mrzscanner.modeling import parts
+from otter_ray.projects.mrzscanner.modeling.data_checks import require_keys
 from otter_ray.projects.mrzscanner.text.keys import READER_KEYS, SPOTTER_KEYS, KeyTable
 from otter_ray.projects.mrzscanner.visuals import gallery, model_card
 from otter_ray.train.distributed import all_gather_rows
-from otter_ray.train.model.channels import exported_channels, reordered
 from otter_ray.train.model.module_mixin import BaseMixin, Labels
 from otter_ray.train.model.replicates import Replicates
 from otter_ray.vision.memory_format import fast_memory_format
@@ -28,13 +28,13 @@ _SHARES = ("valid_accuracy", "valid_checked", "valid_format")
 
 
 class ReaderModel(BaseMixin, L.LightningModule):
-    """Backbone, head and loss that read the crop of a zone.
+    """Backbone, neck if there is one, head and loss that read the crop of a zone.
 
     Heads get what they accept by name of: `in_dim` and `map_size` of the finest feature map, `in_dims` and
     `map_sizes` of all, and `keys`.
 
     Raises:
-        ConfigError: A class refuses its options.
+        ConfigError: A class refuses its options, or a data set has another model's keys.
     """
 
     KEYS: ClassVar[KeyTable] = READER_KEYS
@@ -46,9 +46,12 @@ class ReaderModel(BaseMixin, L.LightningModule):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        require_keys(config, self.KEYS)
         self.config = config
         self.backbone = parts.build(config, "backbone", config.model.backbone.options)
-        self.head = parts.build(config, "head", parts.head_options(config, self.backbone, self.KEYS))
+        self.neck = parts.build_neck(config, self.backbone)
+        levels = nn.Sequential(self.backbone, self.neck)
+        self.head = parts.build(config, "head", parts.head_options(config, levels, self.KEYS))
         self.loss = parts.build(config, "loss", config.model.loss.arguments)
         self.memory_format = fast_memory_format(self)
         self.to(memory_format=self.memory_format)
@@ -57,9 +60,8 @@ class ReaderModel(BaseMixin, L.LightningModule):
 
     def forward(self, img: Tensor) -> tuple[Tensor, ...]:
         """Return what the head tells of images `[N, 3, H, W]` in [0, 1]."""
-        outputs: tuple[Tensor, ...] = self.head(
-            self.backbone(img.contiguous(memory_format=self.memory_format))
-        )
+        features = self.backbone(img.contiguous(memory_format=self.memory_format))
+        outputs: tuple[Tensor, ...] = self.head(self.neck(features))
         return outputs
 
     def read(self, img: Tensor) -> Tensor:
@@ -96,11 +98,6 @@ class ReaderModel(BaseMixin, L.LightningModule):
         zone = torch.full((len(inputs[0]), 4, 2), torch.nan)
         losses = self.loss(self.head, outputs, {"text": text, "zone": zone})
         return torch.stack([*losses.values()]).sum()
-
-    def exported_batch(self, batch: Any) -> tuple[Sequence[Tensor], Labels]:
-        """Return the images in the order of the exported file's channels, and the labels."""
-        images, labels = batch
-        return [reordered(images, exported_channels(self.config))], labels
 
     def reduce_outputs(self, outputs: Tensor, labels: Labels) -> Tensor:
         """Return the keys read, `[N, 93]`."""

@@ -18,6 +18,7 @@ from otter_ray.errors import DataError
 from otter_ray.projects.mrzscanner.metrics.intervals import interval, mean_replicates
 from otter_ray.projects.mrzscanner.metrics.regions import rectangle
 from otter_ray.projects.mrzscanner.modeling import parts
+from otter_ray.projects.mrzscanner.modeling.data_checks import require_places
 from otter_ray.projects.mrzscanner.visuals import model_card
 from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.model.module_mixin import BaseMixin, Labels
@@ -113,7 +114,7 @@ class RegionModel(BaseMixin, L.LightningModule):
     """Backbone, neck if there is one, head and loss that find the zone.
 
     Raises:
-        ConfigError: A class refuses its options.
+        ConfigError: A class refuses its options, or a data set does not know where zones are.
     """
 
     SCORES = ("valid_iou", "valid_recall@80", "valid_dice")
@@ -123,6 +124,7 @@ class RegionModel(BaseMixin, L.LightningModule):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        require_places(config)
         self.config = config
         self.backbone = parts.build(config, "backbone", config.model.backbone.options)
         self.neck = parts.build_neck(config, self.backbone)

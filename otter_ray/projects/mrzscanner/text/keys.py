@@ -86,3 +86,5 @@ class KeyTable:
 _CHARACTERS = (*string.ascii_uppercase, *string.digits, FILLER)
 READER_KEYS: Final = KeyTable((PAD, EOS, "<SEP>", *_CHARACTERS), "<SEP>")
 SPOTTER_KEYS: Final = KeyTable((PAD, EOS, *_CHARACTERS, "&"), "&")
+# By what data sets call them.
+KEY_TABLES: Final = {"reader": READER_KEYS, "spotter": SPOTTER_KEYS}
