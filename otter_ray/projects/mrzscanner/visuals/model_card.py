@@ -43,7 +43,8 @@ square = cv2.copyMakeBorder(photo, top, top, left, left, cv2.BORDER_CONSTANT)
 def _image(config: Config, name: str) -> str:
     height, width = config.common.image_size
     order = "" if exported_channels(config) == BGR else "[..., ::-1]"
-    return f"image = cv2.resize({name}, ({width}, {height})){order}.transpose(2, 0, 1)[None].astype(np.float32) / 255"
+    planes = f"{order}.transpose(2, 0, 1)[None].astype(np.float32) / 255"
+    return f"image = cv2.resize({name}, ({width}, {height})){planes}"
 
 
 def reader_example(config: Config, keys: KeyTable, file: str) -> str:
