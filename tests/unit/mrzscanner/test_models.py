@@ -11,7 +11,8 @@ import torch
 from otter_ray import load_config
 from otter_ray.errors import ConfigError
 from otter_ray.projects.mrzscanner import BiFPN, ReaderModel, RegionModel, SpottingModel, WarpReader
-from otter_ray.projects.mrzscanner.text.keys import SPOTTER_KEYS
+from otter_ray.projects.mrzscanner.modeling.data_checks import require_keys
+from otter_ray.projects.mrzscanner.text.keys import READER_KEYS, SPOTTER_KEYS
 from otter_ray.projects.mrzscanner.visuals.model_card import reader_example, region_example
 
 
@@ -57,12 +58,9 @@ def test_data_sets_of_another_model(cls, config, changes, message):
 
 
 def test_photographs_of_a_reader_and_of_a_spotter():
-    ReaderModel(load_config("mrz_demo", READER).with_values({"dataset.valid_options": PHOTOS}))
+    require_keys(load_config("mrz_demo").with_values({"dataset.valid_options": PHOTOS}), READER_KEYS)
     photos = {"name": "PhotoDataset", "options": {"root": "photos", "keys": "spotter"}}
-    small = ["model.backbone.options={name: timm_lcnet_035, features_only: true, out_indices: [2, 3]}",
-             "model.head.options={dim: 16, layers: 1, heads: 4, patch: 2}"]  # fmt: skip
-    config = load_config("mrz_spotting", [*of_size(64, 64), *small])
-    SpottingModel(config.with_values({"dataset.valid_options": photos}))
+    require_keys(load_config("mrz_spotting").with_values({"dataset.valid_options": photos}), SPOTTER_KEYS)
 
 
 def run(program, photo, tmp_path, monkeypatch, capsys):
