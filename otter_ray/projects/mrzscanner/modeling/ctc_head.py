@@ -28,6 +28,8 @@ class CtcHead(nn.Module):
         dim: Width of the layers.
     """
 
+    not_blank: Tensor
+
     def __init__(self, in_dim: int, map_size: tuple[int, int], keys: KeyTable, dim: int = 64) -> None:
         super().__init__()
         if map_size[1] < _LEAST_COLUMNS or map_size[0] < _ROWS:
