@@ -117,17 +117,17 @@ def comparison(facts: Mapping[str, Any], direction: Direction, best: int) -> str
     if base is None or base["trial"] == facts["trial"]:
         return None
     value, interval = gate["metrics"][metric], gate["interval"]
-    # Measured on the same items, which an earlier version did not do.
-    is_paired = "gain" in base
-    outcome = gain(base["value"], value, base["interval"], interval, direction)
+    outcome = ""
+    if "gain" not in base:  # an earlier version did not measure both on the same items
+        outcome = f": {gain(base['value'], value, base['interval'], interval, direction)}"
     who = "winner" if facts["trial"] == best else "exported"
     return (
         f"base config: {metric} {with_interval(base['value'], base['interval'])}; "
-        f"{who}: trial {facts['trial']}, {with_interval(value, interval, name='')}"
-        f"{'' if is_paired else ': ' + outcome}"
+        f"{who}: trial {facts['trial']}, {with_interval(value, interval, name='')}{outcome}"
     )
 
 
+LOWER_PRECISIONS = ("fp16", "int8")  # of files that are made next to an fp32 file
 PRECISION_COLUMNS = ("precision", "size", "latency", "metric", "loss", "test", "file")
 
 

@@ -24,6 +24,7 @@ from otter_ray.space import Space, StudyOptions, load_space
 from otter_ray.tune.cluster.session import DASHBOARD
 from otter_ray.tune.worker.forks import SWITCH
 from tests.support.commands import Command
+from tests.support.tiny import MOMENTUM, SMALL
 
 pytest_plugins = [
     "tests.support.config_fixtures",
@@ -32,15 +33,9 @@ pytest_plugins = [
     "tests.support.storage_fixtures",
     "tests.support.study_fixtures",
 ]
-SIZE = 32
-# Little training at a high BatchNorm momentum: what the evaluation mode sees is not the initial state.
 TINY = {
-    "common.batch_size": 16,
-    "common.image_size": [SIZE, SIZE],
-    "global_settings.image_size": [SIZE, SIZE],
-    "onnx.input_shape.img.shape": [1, 3, SIZE, SIZE],
-    "model.backbone.options.name": "lcnet_035",
-    "model.backbone.options.bn_momentum": 0.9,
+    **SMALL,
+    **MOMENTUM,
     "model.head.options.in_dim": -1,
     "model.head.options.feature_map_size": -1,
     "trainer.max_epochs": 2,

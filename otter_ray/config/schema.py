@@ -35,6 +35,7 @@ from otter_ray.config.types import (
     Section,
     Text,
 )
+from otter_ray.formatting import LOWER_PRECISIONS
 
 
 class Component(Section):
@@ -169,9 +170,6 @@ class Onnx(Section):
     additional_meta_info: MetaInfo | None = None
 
 
-PRECISIONS = ("fp16", "int8")
-
-
 class Calibration(Section):
     """How the ranges of an int8 file's values are found: on training items without augmentation."""
 
@@ -196,7 +194,7 @@ class Quantize(Section):
     @property
     def wanted(self) -> list[str]:
         """The precisions of the files to make; none if `do_quant` is not true."""
-        return list(dict.fromkeys(self.precisions or PRECISIONS)) if self.do_quant else []
+        return list(dict.fromkeys(self.precisions or LOWER_PRECISIONS)) if self.do_quant else []
 
     @property
     def method(self) -> str:

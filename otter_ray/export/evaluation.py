@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -130,6 +130,22 @@ def evaluation_loader(config: Config, dataset: Dataset[Any]) -> DataLoader[Any]:
     return build_dataloader(dataset, options, config.common.batch_size, available_cpus())
 
 
+def predict(model: BaseMixin, run: Run, loader: Iterable[Any]) -> Predictions:
+    """Return what a model keeps of the outputs over a loader, and the labels.
+
+    Args:
+        model: It prepares batches.
+        run: Returns the outputs for the inputs of a batch.
+        loader: Gives the batches.
+    """
+    outputs, labels = [], []
+    for batch in loader:
+        inputs, label = model.exported_batch(batch)
+        outputs.append(reduced(model, run(inputs), label))
+        labels.append(label)
+    return join_batches(outputs), join_labels(labels)
+
+
 def _predict(
     checkpoint: Path, project: str | None
 ) -> tuple[dict[str, Any], BaseMixin, Dataset[Any], Predictions, Run]:
@@ -137,11 +153,5 @@ def _predict(
     record = read_run_checkpoint(checkpoint)
     config = config_of(record, checkpoint, project)
     model = load_model_from_config(config, checkpoint)
-    wrapped, valid = wrap(config, model), build_valid(config)
-    outputs, labels = [], []
-    for batch in evaluation_loader(config, valid):
-        inputs, label = model.exported_batch(batch)
-        outputs.append(reduced(model, torch_outputs(wrapped, inputs), label))
-        labels.append(label)
-    predictions = join_batches(outputs), join_labels(labels)
-    return record, model, valid, predictions, partial(torch_outputs, wrapped)
+    run, valid = partial(torch_outputs, wrap(config, model)), build_valid(config)
+    return record, model, valid, predict(model, run, evaluation_loader(config, valid)), run

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from otter_ray.errors import FileError
 from otter_ray.files import atomic_write, read_json
+from otter_ray.formatting import LOWER_PRECISIONS
 
 # How exported files are called: CONFIG_DATE_fp32, CONFIG_DATE_trial7_fp32, and -2 and so on behind it.
 EXPORTED = re.compile(r"(.+_\d{8}(?:_trial\d+)?_fp32)(?:-\d+)?")
-LOWER_PRECISIONS = ("fp16", "int8")
 LOWER = re.compile(rf"(.+_\d{{8}}(?:_trial\d+)?)_({'|'.join(LOWER_PRECISIONS)})((?:-\d+)?)")
 EXPORTS = "exports"  # folder in a study's folder: its models that are not the winner
 REMEDY = "Delete it. If a study needs the model, its next --resume exports it again."

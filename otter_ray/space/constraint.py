@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from otter_ray.errors import did_you_mean
+from otter_ray.formatting import LOWER_PRECISIONS
 
 # What each statistic says, of the model that is exported, for one input.
 SIZE, LATENCY = "onnx_bytes", "onnx_latency_ms"
@@ -22,7 +23,7 @@ MODEL_STATS = {
     **{
         f"{name}@{precision}": f"the same of the {precision} file: {text}"
         for name, text in FILE_STATS.items()
-        for precision in ("fp16", "int8")
+        for precision in LOWER_PRECISIONS
     },
 }
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"

@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 from otter_ray.export.model_files import remove_orphans
+from otter_ray.formatting import LOWER_PRECISIONS
 from otter_ray.study.layout import PARTIAL, RESTORED, StudyFolder
 from otter_ray.study.storage import Storage
 
 # Names of files that otter_ray itself was writing: by `atomic_write`, a trial's checkpoint, an export.
-_OWN = re.compile(r"(\..+\.\d+\.\d+|last\.ckpt|copy|.+_(fp32|fp16|int8)(-\d+)?)\.partial")
+_PRECISIONS = "|".join(("fp32", *LOWER_PRECISIONS))
+_OWN = re.compile(rf"(\..+\.\d+\.\d+|last\.ckpt|copy|.+_({_PRECISIONS})(-\d+)?)\.partial")
 
 
 def remove_leftovers(folder: StudyFolder, storage: Storage | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -287,6 +287,35 @@ def build_model(config: Config) -> BaseMixin:
     """Build the model that the config names, with new weights."""
     model: BaseMixin = find_class(config.model.name, "model", config.project)(config)
     return model
+
+
+def backbone_options(config: Config) -> dict[str, object]:
+    """Return the backbone's options, with the image size if the class accepts it.
+
+    Raises:
+        ConfigError: The backbone is to see other images than the data sets return.
+    """
+    section = config.model.backbone
+    if (channels := section.options.get("in_chans", 3)) != 3:
+        message = f"{channels} but the images of all data sets have 3 channels. Remove in_chans."
+        raise ConfigError([config.problem("model.backbone.options.in_chans", message)])
+    cls = find_class(section.name, "backbone", config.project)
+    return accepted(cls, {"image_size": config.common.image_size}) | section.options
+
+
+def build_part(config: Config, part: str, arguments: Mapping[str, object]) -> Any:
+    """Build a part of the model, such as `head`, of the class that the config names.
+
+    Raises:
+        ConfigError: The class refuses its options.
+    """
+    name = getattr(config.model, part).name
+    cls: Callable[..., Any] = find_class(name, part, config.project)
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as exc:
+        message = f"{name} refuses them: {str(exc).rstrip('.')}."
+        raise ConfigError([config.problem(f"model.{part}.options", message)]) from exc
 
 
 def without_pretrained(config: Config) -> Config:

@@ -17,7 +17,10 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from torch import Tensor
 from tqdm import tqdm
 
 from otter_ray.cpus import available_cpus
@@ -192,6 +195,13 @@ def _read(path: Path) -> bytes | str:
     if stat.st_size > MAX_BYTES:
         return f"larger than {MAX_BYTES // 2**20} MiB"
     return path.read_bytes()
+
+
+def to_planes(image: NDArray[np.uint8]) -> Tensor:
+    """Return an image uint8 [h, w, 3] as float32 [3, h, w] in [0, 1]."""
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+    planes /= 255.0
+    return torch.from_numpy(planes)
 
 
 def in_order(make: Callable[[T], Made], items: Sequence[T], doing: str) -> Iterator[Made]:

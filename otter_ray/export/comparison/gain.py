@@ -120,18 +120,14 @@ def _on_the_test_split(
     base: Network, its: Dataset[Any], winner: Winner, own: Dataset[Any], direction: Direction
 ) -> dict[str, Any]:
     """Return what `compare` does of the test split: the base's set, which may be the winner's own."""
-    of_base = _measured(base, its, winner.metric, _loading(base, winner, its is own))
-    of_winner = _measured(winner.network, own, winner.metric, winner.network.config)
+    of_base = base.measure(its, winner.metric, _loading(base, winner, its is own))
+    of_winner = winner.network.measure(own, winner.metric)
     unpaired = _unpaired(of_base, of_winner, its is own)
     return {
         "test": {"value": of_base.value, "interval": of_base.interval},
         "test_gain": None if unpaired else gain_of(of_winner, of_base, direction),
         "unpaired": unpaired,
     }
-
-
-def _measured(network: Network, dataset: Dataset[Any], metric: str, loading: Config) -> Score:
-    return network.score(network.predict(evaluation_loader(loading, dataset)), metric, dataset)
 
 
 def _loading(base: Network, winner: Winner, is_shared: bool) -> Config:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from otter_ray.config import Config
 from otter_ray.errors import ExportError
-from otter_ray.export.evaluation import config_of, read_run_checkpoint
+from otter_ray.export.evaluation import config_of, evaluation_loader, predict, read_run_checkpoint
 from otter_ray.export.gate import Predictions
 from otter_ray.export.onnx_file import onnx_section, wrap, write_onnx
-from otter_ray.export.reference import join_batches, join_labels, reduced, torch_outputs
+from otter_ray.export.reference import torch_outputs
 from otter_ray.formatting import Interval
 from otter_ray.train.builders import load_model_from_config
 from otter_ray.train.model.channels import exported_channels
@@ -61,12 +61,7 @@ class Network:
 
     def predict(self, loader: Any) -> Predictions:
         """Return what the model keeps of the outputs over a loader, and the labels."""
-        outputs, labels = [], []
-        for batch in loader:
-            inputs, label = self.model.exported_batch(batch)
-            outputs.append(reduced(self.model, self.run(inputs), label))
-            labels.append(label)
-        return join_batches(outputs), join_labels(labels)
+        return predict(self.model, self.run, loader)
 
     def score(self, predictions: Predictions, metric: str, dataset: Any = None) -> Score:
         """Measure what `predict` returned for a data set.
@@ -84,6 +79,20 @@ class Network:
             labels=predictions[1],
             names=getattr(dataset, "class_names", None),
         )
+
+    def measure(self, dataset: Any, metric: str, loading: Config | None = None) -> Score:
+        """Measure the network over a data set.
+
+        Args:
+            dataset: The data set.
+            metric: The metric.
+            loading: Says how the set is loaded; None for the network's own config.
+
+        Raises:
+            ExportError: The model does not measure the metric.
+        """
+        loader = evaluation_loader(loading or self.config, dataset)
+        return self.score(self.predict(loader), metric, dataset)
 
     def takes_the_same_inputs(self, other: Network) -> bool:
         """Return whether the other network can be run on the same batches."""

@@ -13,7 +13,6 @@ from otter_ray.direction import Direction
 from otter_ray.errors import in_one_line
 from otter_ray.export.comparison.gain import Winner
 from otter_ray.export.comparison.network import Network, Score, same_labels
-from otter_ray.export.evaluation import evaluation_loader
 from otter_ray.train.model.replicates import Replicates
 
 logger = logging.getLogger(__name__)
@@ -63,8 +62,7 @@ def _measured(network: Network, winner: Winner) -> Score | None:
     """Measure a network on the winner's items; None if it does not take their inputs."""
     if not network.takes_the_same_inputs(winner.network):
         return None
-    loader = evaluation_loader(winner.network.config, winner.valid)
-    return network.score(network.predict(loader), winner.metric)
+    return network.measure(winner.valid, winner.metric, winner.network.config)
 
 
 def expected_optimism(

@@ -13,7 +13,6 @@ from typing import Any
 
 import onnx
 import torch
-from torch.utils.data import Dataset
 
 from otter_ray.config import Config
 from otter_ray.config.schema import Quantize
@@ -21,8 +20,8 @@ from otter_ray.direction import Direction
 from otter_ray.disk import flush_to_disk
 from otter_ray.errors import ExportError, in_one_line
 from otter_ray.export.comparison.gain import gain_of
-from otter_ray.export.comparison.network import Network, Score, onnx_network
-from otter_ray.export.evaluation import config_of, evaluation_loader, read_run_checkpoint
+from otter_ray.export.comparison.network import Score, onnx_network
+from otter_ray.export.evaluation import config_of, read_run_checkpoint
 from otter_ray.export.gate import BATCHES
 from otter_ray.export.model_card import CARD, write_card
 from otter_ray.export.model_files import file_digest, is_ours, precision_file, read_facts, write_facts
@@ -115,10 +114,7 @@ class _Bench:
         self.metric, self.direction, self.quantize = facts["metric"], direction, quantize
         self.valid = build_valid(config)
         self.test = build_test(config, self.valid) if facts["gate"].get("test") else None
-        self.reference = self.score(onnx_network(source, config, model), self.valid)
-
-    def score(self, network: Network, dataset: Dataset[Any]) -> Score:
-        return network.score(network.predict(evaluation_loader(self.config, dataset)), self.metric)
+        self.reference = onnx_network(source, config, model).measure(self.valid, self.metric)
 
     def made(self, precision: str) -> Row:
         """Make and measure a file; its row says why there is none."""
@@ -134,8 +130,8 @@ class _Bench:
         """Measure a file."""
         self._check(path)
         network = onnx_network(path, self.config, self.model)
-        found = self.reference if precision == "fp32" else self.score(network, self.valid)
-        tested = None if self.test is None else self.score(network, self.test)
+        found = self.reference if precision == "fp32" else network.measure(self.valid, self.metric)
+        tested = None if self.test is None else network.measure(self.test, self.metric)
         row = _row(
             precision,
             file=precision_file(self.source, precision).name,

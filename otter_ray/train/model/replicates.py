@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
+RESAMPLES = 2000  # of a mean
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,18 @@ class Replicates:
 
     values: NDArray[np.float64]
     units: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The percentiles between which 95 % of the values lie, all of which must be numbers."""
+        low, high = np.quantile(self.values, [0.025, 0.975])
+        return float(low), float(high)
+
+
+def mean_replicates(values: NDArray[Any]) -> Replicates:
+    """Return the means of values `[N]`, numbers or truth values, in resamples that depend on N alone."""
+    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    return Replicates(values[drawn].mean(axis=1), len(values))
 
 
 def paired_interval(

@@ -17,16 +17,12 @@ from otter_ray.projects.docaligner.visuals.sheets import draw_sheets
 from otter_ray.train.builders import build_valid
 from otter_ray.train.run_options import RunOptions
 from otter_ray.train.trainer import run_training
+from tests.support.tiny import MOMENTUM, SMALL
 
-SIZE = 32
 DATA = {"drawn": 4, "length_of_dataset": 64, "strength": 0.2}
 TINY = {
-    "common.batch_size": 16,
-    "common.image_size": [SIZE, SIZE],
-    "global_settings.image_size": [SIZE, SIZE],
-    "onnx.input_shape.img.shape": [1, 3, SIZE, SIZE],
-    "model.backbone.options.name": "lcnet_035",
-    "model.backbone.options.bn_momentum": 0.9,
+    **SMALL,
+    **MOMENTUM,
     "model.neck.options.out_channels": 8,
     "trainer.max_epochs": 1,
     "callbacks": [],

@@ -50,6 +50,25 @@ def killed(export, path, config, number, test):
     export(path, config)
 
 
+def copies_after_kills(before, folder, export, config):
+    """Yield (number, copy) of a study in which an export was killed before each of its renamings.
+
+    The last one was not killed.
+    """
+    for number in count():
+        copy = StudyFolder(folder / str(number) / "demo/first")
+        shutil.copytree(before, copy.path)
+        was_killed = False
+        try:
+            call(killed, export, copy.path, config, number, os.getpid())
+        except StudyError:  # of nothing but its death
+            was_killed = True
+        remove_leftovers(copy, None)
+        yield number, copy.path
+        if not was_killed:
+            return
+
+
 def test_a_kill_at_any_renaming_of_an_export_is_completed(tiny_config, tiny_run, tmp_path, monkeypatch):
     """Another trial has become the winner: its model takes the name, and the earlier one goes aside."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -57,24 +76,12 @@ def test_a_kill_at_any_renaming_of_an_export_is_completed(tiny_config, tiny_run,
     with ForkServer(worker_imports("docclassifier")):
         plain = call(export, before, tiny_config)
         add_trial(opened_study(StudyFolder(before), tiny_config), tiny_run.best, 0.3)
-        for number in count():
-            folder = StudyFolder(tmp_path / str(number) / "demo/first")
-            shutil.copytree(before, folder.path)
-            was_killed = False
-            try:
-                call(killed, export, folder.path, tiny_config, number, os.getpid())
-            except StudyError:  # of nothing but its death
-                was_killed = True
-            remove_leftovers(folder, None)
-            call(export, folder.path, tiny_config)
-            assert models(folder.path) == {plain: 1}, number
-            assert models(folder.path / "exports") == {plain: 0}, number
-            assert not [*folder.path.rglob("*.partial")], number
-            assert {path.stem for path in folder.path.glob("*_fp32*")} == {plain.removesuffix(".onnx")}, (
-                number
-            )
-            if not was_killed:
-                break
+        for number, folder in copies_after_kills(before, tmp_path, export, tiny_config):
+            call(export, folder, tiny_config)
+            assert models(folder) == {plain: 1}, number
+            assert models(folder / "exports") == {plain: 0}, number
+            assert not [*folder.rglob("*.partial")], number
+            assert {path.stem for path in folder.glob("*_fp32*")} == {plain.removesuffix(".onnx")}, number
     assert number >= 6  # three files go aside; the new JSON, ONNX and card take their names
 
 
@@ -85,26 +92,16 @@ def test_a_kill_while_another_precision_is_written_is_completed(tiny_config, tin
     asks = tiny_config.with_sets(["quantize={do_quant: true, precisions: [fp16], max_loss: 1}"])
     with ForkServer(worker_imports("docclassifier")):
         plain = call(export_all, before, tiny_config)
-        for number in count():
-            folder = StudyFolder(tmp_path / str(number) / "demo/first")
-            shutil.copytree(before, folder.path)
-            was_killed = False
-            try:
-                call(killed, export_all, folder.path, asks, number, os.getpid())
-            except StudyError:  # of nothing but its death
-                was_killed = True
-            remove_leftovers(folder, None)
-            half = plain.replace("_fp32", "_fp16")
+        half = plain.replace("_fp32", "_fp16")
+        for number, folder in copies_after_kills(before, tmp_path, export_all, asks):
             # A file of which no JSON tells does not stay.
-            kept = read_facts(folder.path / plain).get("precisions", [])
-            assert (folder.path / half).exists() == any(row["file"] == half for row in kept), number
-            assert not [*folder.path.rglob("*.partial")], number
-            call(export_all, folder.path, asks)
-            rows = read_facts(folder.path / plain)["precisions"]
+            kept = read_facts(folder / plain).get("precisions", [])
+            assert (folder / half).exists() == any(row["file"] == half for row in kept), number
+            assert not [*folder.rglob("*.partial")], number
+            call(export_all, folder, asks)
+            rows = read_facts(folder / plain)["precisions"]
             assert [row["file"] for row in rows] == [plain, half], number
-            assert {path.name for path in folder.path.glob("*.onnx")} == {plain, half}, number
-            if not was_killed:
-                break
+            assert {path.name for path in folder.glob("*.onnx")} == {plain, half}, number
     assert number >= 3  # the ONNX file, the JSON and the card
 
 

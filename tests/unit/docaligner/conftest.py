@@ -1,14 +1,10 @@
 import pytest
 
 from otter_ray.config import load_config
+from tests.support.tiny import SMALL
 
-SIZE = 32
 TINY = {
-    "common.batch_size": 16,
-    "common.image_size": [SIZE, SIZE],
-    "global_settings.image_size": [SIZE, SIZE],
-    "onnx.input_shape.img.shape": [1, 3, SIZE, SIZE],
-    "model.backbone.options.name": "lcnet_035",
+    **SMALL,
     "model.neck.options.out_channels": 8,
 }
 

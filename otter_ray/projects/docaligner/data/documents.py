@@ -13,8 +13,8 @@ from PIL import Image as PillowImage
 
 from otter_ray.errors import DataError
 from otter_ray.projects.docaligner.data import papers
-from otter_ray.projects.docaligner.data.options import option_key
 from otter_ray.vision import camera, drawing
+from otter_ray.vision.dataset_options import option_key
 from otter_ray.vision.image_cache import ImageTable, Row, cache_key, cached_table, read_table
 from otter_ray.vision.images import in_order, load_images, source_digest
 from otter_ray.vision.near_duplicates import near_duplicates

@@ -18,11 +18,12 @@ from otter_ray.errors import DataError
 from otter_ray.projects.docaligner import corners
 from otter_ray.projects.docaligner.data import backdrops, documents, scene
 from otter_ray.projects.docaligner.data.documents import Documents, drawn_documents, folder_documents
-from otter_ray.projects.docaligner.data.options import option_key, require
 from otter_ray.projects.docaligner.data.scene import SceneOptions, scene_size, take_photo
+from otter_ray.train.shared_epoch import shared_epoch
 from otter_ray.vision import camera, drawing
+from otter_ray.vision.dataset_options import option_key, pair, require, require_one_source
 from otter_ray.vision.image_cache import ImageTable, Row, cache_key, cached_table
-from otter_ray.vision.images import in_order, source_digest
+from otter_ray.vision.images import in_order, source_digest, to_planes
 
 Image = NDArray[np.uint8]
 Item = tuple[Tensor, Tensor]
@@ -91,7 +92,7 @@ class PaperDataset(Dataset[Item]):
         require(0 <= empty < 1, "empty", empty, "in [0, 1): a share of scenes shows a document", part)
         for name, share in {"occlusion": occlusion, "patch": patch, "strength": strength}.items():
             require(0 <= share <= 1, name, share, "in [0, 1]", part)
-        self._size = int(image_size[0]), int(image_size[1])
+        self._size = pair(image_size)
         others = [data for data in (valid_dataset, test_dataset) if data is not None]
         self._documents = _documents(self._size, root, drawn, drawn_seed, part)
         self._series = None if root is not None else drawn_seed
@@ -107,8 +108,7 @@ class PaperDataset(Dataset[Item]):
         self._empty, self._length = empty, length_of_dataset
         self._seeds = [seed, drawn_seed if root is None else _number(self._documents)]
         self._table: ImageTable | None = self._frozen() if frozen else None
-        # In shared memory: persistent DataLoader workers hold a copy of this object.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._epoch = shared_epoch()
 
     @property
     def thumbnails(self) -> NDArray[np.uint8] | None:
@@ -173,9 +173,7 @@ class PaperDataset(Dataset[Item]):
 
 def as_item(image: Image, label: NDArray[np.float32]) -> Item:
     """Return an image uint8 [h, w, 3] and its label as an item."""
-    planes = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
-    planes /= 255.0
-    return torch.from_numpy(planes), torch.from_numpy(label)
+    return to_planes(image), torch.from_numpy(label)
 
 
 def _number(documents: Documents) -> int:
@@ -185,12 +183,7 @@ def _number(documents: Documents) -> int:
 
 
 def _documents(size: tuple[int, int], root: str | None, drawn: int, drawn_seed: int, part: str) -> Documents:
-    if (root is None) == (drawn <= 0):
-        given = "neither is given" if root is None else f"both are given ({root!r} and {drawn})"
-        raise DataError(
-            f"Set exactly one of {option_key('root', part)} (a folder) and {option_key('drawn', part)} (a "
-            f"number of documents): {given}."
-        )
+    require_one_source(root, drawn, part)
     if root is not None:
         return folder_documents(root, size, "root", part, MIN_DOCUMENTS)
     return drawn_documents(drawn, drawn_seed, size)

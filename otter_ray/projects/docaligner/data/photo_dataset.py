@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from otter_ray.errors import DataError
 from otter_ray.projects.docaligner.corners import in_order, label
-from otter_ray.projects.docaligner.data.options import option_key
 from otter_ray.projects.docaligner.data.paper_dataset import Item, as_item
 from otter_ray.vision.camera import BILINEAR
+from otter_ray.vision.dataset_options import option_key, pair
 from otter_ray.vision.images import listed, load_images
 from otter_ray.vision.jaccard import crosses
 
@@ -51,8 +51,7 @@ class PhotoDataset(Dataset[Item]):
         dataset_part: str = "valid",
     ) -> None:
         key = option_key("root", dataset_part)
-        size = int(image_size[0]), int(image_size[1])
-        table = load_images(root, size, key, BILINEAR)
+        table = load_images(root, pair(image_size), key, BILINEAR)
         folder = Path(root).expanduser().absolute()
         rows = {name: row for row, name in enumerate(table.names)}
         marks = _marks(folder, key, rows)

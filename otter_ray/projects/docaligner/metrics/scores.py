@@ -11,7 +11,7 @@ from torch import Tensor
 
 from otter_ray.errors import DataError
 from otter_ray.projects.docaligner.corners import corners_of, has_document
-from otter_ray.train.model.replicates import Replicates
+from otter_ray.train.model.replicates import Replicates, mean_replicates
 from otter_ray.vision.jaccard import jaccard
 
 IOU, RECALL, PEAK, EMPTY, DISTANCE = (
@@ -24,7 +24,6 @@ IOU, RECALL, PEAK, EMPTY, DISTANCE = (
 SCORES = (IOU, RECALL)
 METRICS = (IOU, RECALL, PEAK, EMPTY, DISTANCE)
 GOOD = 0.9  # the Jaccard index above which corners count as found
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,12 @@ class Scores:
         values = {IOU: self.iou, RECALL: self.iou > GOOD, PEAK: self.peak, EMPTY: self.refused}.get(metric)
         if values is None or len(values) < 2:
             return None
-        drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-        return Replicates(values[drawn].mean(axis=1), len(values))
+        return mean_replicates(values)
 
     def interval(self, metric: str) -> tuple[float, float] | None:
         """Return the 95 % interval of a metric, by bootstrap over the photographs."""
         found = self.replicates(metric)
-        if found is None:
-            return None
-        low, high = np.quantile(found.values, [0.025, 0.975])
-        return float(low), float(high)
+        return None if found is None else found.interval
 
 
 def scores(decoded: Tensor, points: Tensor, labels: Tensor) -> Scores:

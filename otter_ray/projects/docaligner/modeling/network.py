@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from otter_ray.config import Config
 from otter_ray.errors import ConfigError
 from otter_ray.projects.docaligner.modeling.heads import Prediction
+from otter_ray.train.builders import backbone_options, build_part
 from otter_ray.train.registry import accepted, find_class
 from otter_ray.vision.backbones import Backbone
 
@@ -27,7 +28,7 @@ class Network(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         section = config.model
-        self.backbone: Backbone = _build(config, "backbone", _backbone_options(config))
+        self.backbone: Backbone = build_part(config, "backbone", backbone_options(config))
         reductions = list(self.backbone.reductions)
         self.levels = _levels(config, reductions)
         channels = [self.backbone.channels[level] for level in self.levels]
@@ -38,7 +39,7 @@ class Network(nn.Module):
         if section.neck is not None:
             neck = find_class(section.neck.name, "neck", config.project)
             offered = accepted(neck, {"in_channels": channels, "read": read})
-            self.neck = _build(config, "neck", offered | section.neck.options)
+            self.neck = build_part(config, "neck", offered | section.neck.options)
             channels = list(self.neck.channels)  # type: ignore[arg-type]
             every = getattr(self.neck, "read", every)
         elif every[-1] not in read:
@@ -55,7 +56,7 @@ class Network(nn.Module):
             "reductions": kept,
             "map_sizes": [(height // reduction, width // reduction) for reduction in kept],
         }
-        self.head: nn.Module = _build(config, "head", accepted(head, facts) | section.head.options)
+        self.head: nn.Module = build_part(config, "head", accepted(head, facts) | section.head.options)
 
     def forward(self, img: Tensor) -> Prediction:
         """Return the head's prediction for images `[N, 3, H, W]` in [0, 1]."""
@@ -66,7 +67,7 @@ class Network(nn.Module):
 
 def build_loss(config: Config) -> Any:
     """Build the config's loss."""
-    return _build(config, "loss", config.model.loss.arguments)
+    return build_part(config, "loss", config.model.loss.arguments)
 
 
 def _levels(config: Config, reductions: Sequence[int]) -> list[int]:
@@ -95,24 +96,3 @@ def _levels(config: Config, reductions: Sequence[int]) -> list[int]:
         )
         raise ConfigError([config.problem("model.neck", message)])
     return levels
-
-
-def _backbone_options(config: Config) -> dict[str, object]:
-    section = config.model.backbone
-    if (channels := section.options.get("in_chans", 3)) != 3:
-        message = f"{channels} but the images of all data sets have 3 channels. Remove in_chans."
-        raise ConfigError([config.problem("model.backbone.options.in_chans", message)])
-    cls = find_class(section.name, "backbone", config.project)
-    return accepted(cls, {"image_size": config.common.image_size}) | section.options
-
-
-def _build(config: Config, part: str, arguments: Mapping[str, object]) -> Any:
-    """Build a part. Raises ConfigError at its options if the class refuses them."""
-    name = getattr(config.model, part).name
-    cls: Callable[..., Any] = find_class(name, part, config.project)
-    try:
-        return cls(**arguments)
-    except (TypeError, ValueError) as exc:
-        reason = str(exc).rstrip(".")
-        problem = config.problem(f"model.{part}.options", f"{name} refuses them: {reason}.")
-        raise ConfigError([problem]) from exc

@@ -17,12 +17,11 @@ from otter_ray.projects.docclassifier.data.common import (
     HoldsOut,
     Item,
     documents,
-    pair,
     picture,
 )
-from otter_ray.projects.docclassifier.data.options import option_key, require, require_choice
 from otter_ray.projects.docclassifier.metrics.pair_roc import negative_pairs, warn_if_few
 from otter_ray.vision.camera import AREA, BILINEAR
+from otter_ray.vision.dataset_options import option_key, pair, require, require_choice
 from otter_ray.vision.image_cache import ImageTable
 from otter_ray.vision.images import cached_captures, listed, load_images
 from otter_ray.vision.near_duplicates import THRESHOLD, choose_distinct, near_duplicates

@@ -20,15 +20,14 @@ from otter_ray.projects.docclassifier.data.common import (
     Item,
     Picture,
     documents,
-    pair,
     picture,
 )
 from otter_ray.projects.docclassifier.data.feistel_shuffle import shuffled
-from otter_ray.projects.docclassifier.data.options import option_key, require, require_choice
 from otter_ray.projects.docclassifier.data.variants import VARIANTS, variant, variant_name
 from otter_ray.train.distributed import global_rank
 from otter_ray.train.shared_epoch import shared_epoch
 from otter_ray.vision.camera import AREA, BILINEAR
+from otter_ray.vision.dataset_options import option_key, pair, require, require_choice
 from otter_ray.vision.image_cache import ImageTable, read_table
 from otter_ray.vision.images import load_images
 from otter_ray.vision.near_duplicates import near_duplicates

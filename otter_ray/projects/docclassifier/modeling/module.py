@@ -21,6 +21,7 @@ from otter_ray.projects.docclassifier.metrics.rounding import rounding_range
 from otter_ray.projects.docclassifier.modeling.clip_teacher import ClipDistillation
 from otter_ray.projects.docclassifier.modeling.losses import PartialFC
 from otter_ray.projects.docclassifier.visuals import gallery, model_card, previews
+from otter_ray.train.builders import backbone_options
 from otter_ray.train.distributed import all_gather_rows
 from otter_ray.train.model.module_mixin import BaseMixin
 from otter_ray.train.model.replicates import Replicates
@@ -62,7 +63,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
         self.config = config
         _check_embed_dim(config)
         section = config.model
-        self.backbone = _build(config, "backbone", _backbone_options(config))
+        self.backbone = _build(config, "backbone", backbone_options(config))
         self.neck = nn.Identity() if section.neck is None else _build(config, "neck", section.neck.options)
         head = find_class(section.head.name, "head", config.project)
         self.head = _build(config, "head", _head_options(config, head, self.backbone))
@@ -304,20 +305,6 @@ def _call(
     except (TypeError, ValueError) as exc:
         problem = config.problem(f"model.{part}.options", f"{name} refuses them: {exc}")
         raise ConfigError([problem]) from exc
-
-
-def _backbone_options(config: Config) -> dict[str, object]:
-    """Add the image size to the backbone's options, if the class accepts it.
-
-    Raises:
-        ConfigError: The backbone is to see other images than the data sets return.
-    """
-    section = config.model.backbone
-    if (channels := section.options.get("in_chans", 3)) != 3:
-        message = f"{channels} but the images of all data sets have 3 channels. Remove in_chans."
-        raise ConfigError([config.problem("model.backbone.options.in_chans", message)])
-    cls = find_class(section.name, "backbone", config.project)
-    return accepted(cls, {"image_size": config.common.image_size}) | section.options
 
 
 def _head_options(config: Config, cls: type[nn.Module], backbone: backbones.Backbone) -> dict[str, object]:

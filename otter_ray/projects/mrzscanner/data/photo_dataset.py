@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from otter_ray.errors import DataError
-from otter_ray.projects.mrzscanner.data.crop_dataset import Item, to_planes
+from otter_ray.projects.mrzscanner.data.drawn_dataset import Item
 from otter_ray.projects.mrzscanner.data.options import option_key, require, require_choice
 from otter_ray.projects.mrzscanner.text import icao
 from otter_ray.projects.mrzscanner.text.icao import Zone
 from otter_ray.projects.mrzscanner.text.keys import KEY_TABLES
+from otter_ray.vision.dataset_options import pair
+from otter_ray.vision.images import to_planes
 
 _LINES = ("mrz_1", "mrz_2", "mrz_3")
 
@@ -66,8 +68,7 @@ class PhotoDataset(Dataset[Item]):
     ) -> None:
         require(bool(root), "root", root, "a folder with annotated images")
         require_choice(keys, KEY_TABLES, "keys")
-        height, width = image_size
-        self.image_size = (int(height), int(width))
+        self.image_size = pair(image_size)
         self.keys = keys
         self.annotated = _read(Path(str(root)).expanduser(), annotations)
         for other in (valid_dataset, test_dataset):

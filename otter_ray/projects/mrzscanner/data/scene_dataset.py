@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
-from otter_ray.projects.mrzscanner.data import ocr_b
-from otter_ray.projects.mrzscanner.data.crop_dataset import Item, to_planes
-from otter_ray.projects.mrzscanner.data.options import chosen_formats, require
+from otter_ray.projects.mrzscanner.data.drawn_dataset import DrawnDataset, Item
+from otter_ray.projects.mrzscanner.data.options import require
 from otter_ray.projects.mrzscanner.data.scenes import draw_scene
-from otter_ray.projects.mrzscanner.text.icao import FORMATS, random_text, random_zone
+from otter_ray.projects.mrzscanner.text.icao import FORMATS
 from otter_ray.projects.mrzscanner.text.keys import LENGTH, SPOTTER_KEYS
-from otter_ray.train.shared_epoch import shared_epoch
+from otter_ray.vision.images import to_planes
 
 
-class SceneDataset(Dataset[Item]):
+class SceneDataset(DrawnDataset):
     """Photographs of drawn documents, padded with black: RGB float32 [3, h, w] in [0, 1].
 
     The text is int64 [93], in the spotter's keys. The zone is float32 [4, 2]: the corners of its cells in
@@ -38,7 +36,6 @@ class SceneDataset(Dataset[Item]):
         DataError: A format is none, or a number is out of range.
     """
 
-    disjoint_by = "seed"
     keys = "spotter"
 
     def __init__(
@@ -54,36 +51,17 @@ class SceneDataset(Dataset[Item]):
         seed: int = 0,
         frozen: bool = False,
     ) -> None:
-        self.formats = chosen_formats(formats)
-        require(0 <= share_random <= 1, "share_random", share_random, "a share in [0, 1]")
+        super().__init__(image_size, formats, share_random, length_of_dataset, seed, frozen)
         require(0 <= empty < 1, "empty", empty, "a share in [0, 1): without a zone there is nothing to score")
-        require(length_of_dataset >= 1, "length_of_dataset", length_of_dataset, "at least 1")
         require(0 <= strength <= 1, "strength", strength, "in [0, 1]")
         require(0 <= max_turn <= 180, "max_turn", max_turn, "an angle in [0, 180]")
-        require(seed >= 0, "seed", seed, "at least 0")
-        ocr_b.require_font()
-        height, width = image_size
-        self.image_size = (int(height), int(width))
-        self.share_random, self.empty, self.strength, self.max_turn = share_random, empty, strength, max_turn
-        self.length, self.seed, self.frozen = length_of_dataset, seed, frozen
-        self._epoch = shared_epoch()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw the photographs of an epoch from now on, unless the set is frozen."""
-        self._epoch.fill_(0 if self.frozen else epoch)
-
-    def __len__(self) -> int:
-        return self.length
+        self.empty, self.strength, self.max_turn = empty, strength, max_turn
 
     def __getitem__(self, index: int) -> Item:
-        if not 0 <= index < self.length:
-            raise IndexError(index)
-        rng = np.random.default_rng([self.seed, int(self._epoch), index])
-        form = self.formats[rng.integers(len(self.formats))]
-        zone = None
+        rng, form = self._begun(index)
         # The first one has a zone, so that a set always has something to score.
-        if index == 0 or rng.random() >= self.empty:
-            zone = (random_text if rng.random() < self.share_random else random_zone)(form, rng)
+        is_empty = index != 0 and rng.random() < self.empty
+        zone = None if is_empty else self._zone(form, rng)
         image, corners = draw_scene(zone, form, rng, self.image_size, self.strength, self.max_turn)
         text = np.full(LENGTH, SPOTTER_KEYS.pad) if zone is None else SPOTTER_KEYS.encode(zone)
         if zone is None:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 
 from otter_ray.config import Config
 from otter_ray.errors import ConfigError
 from otter_ray.projects.mrzscanner.text.keys import KeyTable
+from otter_ray.train.builders import build_part
 from otter_ray.train.registry import accepted, find_class
-
-
-def build(config: Config, part: str, arguments: Mapping[str, object]) -> Any:
-    """Build a part. Raises ConfigError at its options if the class refuses them."""
-    name = getattr(config.model, part).name
-    try:
-        return find_class(name, part, config.project)(**arguments)
-    except (TypeError, ValueError) as exc:
-        problem = config.problem(f"model.{part}.options", f"{name} refuses them: {exc}.")
-        raise ConfigError([problem]) from exc
 
 
 def build_neck(config: Config, backbone: nn.Module) -> nn.Module:
@@ -31,7 +19,7 @@ def build_neck(config: Config, backbone: nn.Module) -> nn.Module:
         return nn.Identity()
     cls = find_class(section.name, "neck", config.project)
     channels = [channels for channels, *_ in _map_shapes(config, backbone)]
-    neck: nn.Module = build(config, "neck", accepted(cls, {"in_channels": channels}) | section.options)
+    neck: nn.Module = build_part(config, "neck", accepted(cls, {"in_channels": channels}) | section.options)
     return neck
 
 

@@ -6,28 +6,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import lightning as L
-import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from otter_ray.config import Config
-from otter_ray.projects.mrzscanner.metrics.intervals import interval, mean_replicates
 from otter_ray.projects.mrzscanner.metrics.texts import Comparison, compare
-from otter_ray.projects.mrzscanner.modeling import parts
 from otter_ray.projects.mrzscanner.modeling.data_checks import require_keys
+from otter_ray.projects.mrzscanner.modeling.zone_model import ZoneModel
 from otter_ray.projects.mrzscanner.text.keys import READER_KEYS, SPOTTER_KEYS, KeyTable
 from otter_ray.projects.mrzscanner.visuals import gallery, model_card
 from otter_ray.train.distributed import all_gather_rows
-from otter_ray.train.model.module_mixin import BaseMixin, Labels
-from otter_ray.train.model.replicates import Replicates
-from otter_ray.vision.memory_format import fast_memory_format
+from otter_ray.train.model.module_mixin import Labels
 
 _SHARES = ("valid_accuracy", "valid_checked", "valid_format")
 
 
-class ReaderModel(BaseMixin, L.LightningModule):
+class ReaderModel(ZoneModel):
     """Backbone, neck if there is one, head and loss that read the crop of a zone.
 
     Heads get what they accept by name of: `in_dim` and `map_size` of the finest feature map, `in_dims` and
@@ -45,24 +41,9 @@ class ReaderModel(BaseMixin, L.LightningModule):
     INTENDED_USE = model_card.READER_USE
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
         require_keys(config, self.KEYS)
-        self.config = config
-        self.backbone = parts.build(config, "backbone", config.model.backbone.options)
-        self.neck = parts.build_neck(config, self.backbone)
-        levels = nn.Sequential(self.backbone, self.neck)
-        self.head = parts.build(config, "head", parts.head_options(config, levels, self.KEYS))
-        self.loss = parts.build(config, "loss", config.model.loss.arguments)
-        self.memory_format = fast_memory_format(self)
-        self.to(memory_format=self.memory_format)
-        self._validation: list[tuple[Tensor, Tensor]] = []
+        super().__init__(config, self.KEYS)
         self._compared: Comparison | None = None
-
-    def forward(self, img: Tensor) -> tuple[Tensor, ...]:
-        """Return what the head tells of images `[N, 3, H, W]` in [0, 1]."""
-        features = self.backbone(img.contiguous(memory_format=self.memory_format))
-        outputs: tuple[Tensor, ...] = self.head(self.neck(features))
-        return outputs
 
     def read(self, img: Tensor) -> Tensor:
         """Return how likely each key is at each place of the text, `[N, 93, 40]`."""
@@ -72,13 +53,7 @@ class ReaderModel(BaseMixin, L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Mapping[str, Tensor]], batch_idx: int) -> Tensor:
         """Return the loss of images `[N, 3, H, W]` and their labels."""
         images, labels = batch
-        losses = self.loss(self.head, self(images), labels)
-        total = torch.stack([*losses.values()]).sum()
-        named = {f"{name}_loss": loss for name, loss in losses.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(images))
-        self.log("loss", total, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(images))
-        self.log("lr", self.get_lr(), on_step=True, on_epoch=False)
-        return total
+        return self.logged_sum(self.loss(self.head, self(images), labels), len(images))
 
     def validation_step(self, batch: tuple[Tensor, Mapping[str, Tensor]], batch_idx: int) -> None:
         """Keep what was read of a batch."""
@@ -113,19 +88,9 @@ class ReaderModel(BaseMixin, L.LightningModule):
         zones = len(labels["text"])
         return 1 / zones if metric in _SHARES else 1 / (zones * (labels["text"].shape[1] - 1))
 
-    def score_interval(
-        self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
-    ) -> tuple[float, float] | None:
-        """Return Wilson's 95 % interval of a share, and a bootstrap over zones of ANLS."""
-        values = self._compare(outputs, labels).values.get(metric)
-        return None if values is None else interval(values)
-
-    def score_replicates(
-        self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
-    ) -> Replicates | None:
-        """Return a metric in resamples of the zones."""
-        values = self._compare(outputs, labels).values.get(metric)
-        return None if values is None else mean_replicates(values.astype(np.float64))
+    def values(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+        """Return metric -> its value for each zone."""
+        return self._compare(outputs, labels).values
 
     def score_details(self) -> dict[str, Any]:
         """Return the most frequent confusions, and the accuracy of each format."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,16 +14,13 @@ from torch import Tensor, nn
 
 from otter_ray.config import Config
 from otter_ray.errors import DataError
-from otter_ray.projects.mrzscanner.metrics.intervals import interval, mean_replicates
 from otter_ray.projects.mrzscanner.metrics.regions import rectangle
-from otter_ray.projects.mrzscanner.modeling import parts
 from otter_ray.projects.mrzscanner.modeling.data_checks import require_places
+from otter_ray.projects.mrzscanner.modeling.zone_model import ZoneModel
 from otter_ray.projects.mrzscanner.visuals import model_card
 from otter_ray.train.distributed import all_gather_rows
-from otter_ray.train.model.module_mixin import BaseMixin, Labels
-from otter_ray.train.model.replicates import Replicates
+from otter_ray.train.model.module_mixin import Labels
 from otter_ray.vision.jaccard import jaccard
-from otter_ray.vision.memory_format import fast_memory_format
 
 _GOOD = 0.8  # an overlap that loses no character
 
@@ -110,7 +106,7 @@ def zone_mask(zone: Tensor, size: tuple[int, int]) -> Tensor:
     return (inside + 0.5).clamp(0, 1).nan_to_num(0)
 
 
-class RegionModel(BaseMixin, L.LightningModule):
+class RegionModel(ZoneModel):
     """Backbone, neck if there is one, head and loss that find the zone.
 
     Raises:
@@ -123,36 +119,15 @@ class RegionModel(BaseMixin, L.LightningModule):
     INTENDED_USE = model_card.REGION_USE
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
         require_places(config)
-        self.config = config
-        self.backbone = parts.build(config, "backbone", config.model.backbone.options)
-        self.neck = parts.build_neck(config, self.backbone)
-        self.head = parts.build(
-            config, "head", parts.head_options(config, nn.Sequential(self.backbone, self.neck))
-        )
-        self.loss = parts.build(config, "loss", config.model.loss.arguments)
-        self.memory_format = fast_memory_format(self)
-        self.to(memory_format=self.memory_format)
-        self._validation: list[tuple[Tensor, Tensor]] = []
-
-    def forward(self, img: Tensor) -> Tensor:
-        """Return the logits of the mask, `[N, h, w]`, of images `[N, 3, H, W]` in [0, 1]."""
-        features = self.backbone(img.contiguous(memory_format=self.memory_format))
-        logits: Tensor = self.head(self.neck(features))
-        return logits
+        super().__init__(config)
 
     def training_step(self, batch: tuple[Tensor, Mapping[str, Tensor]], batch_idx: int) -> Tensor:
         """Return the loss of images `[N, 3, H, W]` and their labels."""
         images, labels = batch
         logits = self(images)
         losses = self.loss(logits, zone_mask(labels["zone"], (logits.shape[1], logits.shape[2])))
-        total = torch.stack([*losses.values()]).sum()
-        named = {f"{name}_loss": loss for name, loss in losses.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(images))
-        self.log("loss", total, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(images))
-        self.log("lr", self.get_lr(), on_step=True, on_epoch=False)
-        return total
+        return self.logged_sum(losses, len(images))
 
     def validation_step(self, batch: tuple[Tensor, Mapping[str, Tensor]], batch_idx: int) -> None:
         """Keep the rectangles of a batch."""
@@ -182,46 +157,31 @@ class RegionModel(BaseMixin, L.LightningModule):
 
     def score(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the metrics of what `reduce_outputs` found, over the images that have a zone."""
-        return {name: float(values.mean()) for name, values in _values(outputs, labels).items()}
+        return {name: float(values.mean()) for name, values in self.values(outputs, labels).items()}
 
     def score_step(self, labels: Mapping[str, Tensor], metric: str) -> float:
         """Return what one image changes of a share, and a pixel of one mask of the overlap."""
         images = int(labels["zone"].isfinite().all(dim=2).all(dim=1).sum())
         return 1 / images if metric == "valid_recall@80" else 0.1 / images
 
-    def score_interval(
-        self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
-    ) -> tuple[float, float] | None:
-        """Return Wilson's 95 % interval of the share, and a bootstrap over images of the means."""
-        values = _values(outputs, labels).get(metric)
-        return None if values is None else interval(values)
-
-    def score_replicates(
-        self, outputs: Tensor, labels: Mapping[str, Tensor], metric: str
-    ) -> Replicates | None:
-        """Return a metric in resamples of the images that have a zone."""
-        values = _values(outputs, labels).get(metric)
-        return None if values is None else mean_replicates(values.astype(np.float64))
-
     def example(self, file: str) -> str:
         """Return a program that finds the zone on an image."""
         return model_card.region_example(self.config, file)
 
+    def values(self, outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+        """Return metric -> its value for each image that has a zone.
 
-def _values(outputs: Tensor, labels: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    """Return metric -> its value for each image that has a zone.
-
-    Raises:
-        DataError: None has one.
-    """
-    zones = labels["zone"].cpu().double().numpy()
-    there = np.isfinite(zones).all(axis=(1, 2))
-    if not there.any():
-        raise DataError(
-            "dataset.valid_options: no image has a zone, so there is nothing to score. Add images that have "
-            "one."
-        )
-    rows = outputs.cpu().double().numpy()[there]
-    pairs = zip(rows[:, :8].reshape(-1, 4, 2), zones[there], strict=True)
-    overlaps = np.array([jaccard(found, true) for found, true in pairs])
-    return {"valid_iou": overlaps, "valid_recall@80": overlaps > _GOOD, "valid_dice": rows[:, 8]}
+        Raises:
+            DataError: None has one.
+        """
+        zones = labels["zone"].cpu().double().numpy()
+        there = np.isfinite(zones).all(axis=(1, 2))
+        if not there.any():
+            raise DataError(
+                "dataset.valid_options: no image has a zone, so there is nothing to score. Add images that "
+                "have one."
+            )
+        rows = outputs.cpu().double().numpy()[there]
+        pairs = zip(rows[:, :8].reshape(-1, 4, 2), zones[there], strict=True)
+        overlaps = np.array([jaccard(found, true) for found, true in pairs])
+        return {"valid_iou": overlaps, "valid_recall@80": overlaps > _GOOD, "valid_dice": rows[:, 8]}

@@ -22,7 +22,7 @@ from otter_ray.errors import DataError
 from otter_ray.projects.docclassifier.data.augment.cpu import SensorNoise
 from otter_ray.projects.docclassifier.data.augment.device import colour, focus, geometry
 from otter_ray.projects.docclassifier.data.augment.device.draw import Draw, changed, rows_of
-from otter_ray.projects.docclassifier.data.options import option_key
+from otter_ray.vision.dataset_options import option_key
 
 
 def augment_batch(augmentation: A.Compose, images: Tensor, seed: Sequence[int]) -> Tensor:
