@@ -11,8 +11,10 @@ endif
 
 # Without bytecode every worker compiles torch, ray and timm again: 21 s of imports instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
+# Material prints an advertisement at each build otherwise.
+export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: setup demo test test-fast test-clients coverage chaos check bench docs pins clean
+.PHONY: setup demo test test-fast test-clients coverage chaos check bench docs docs-site pins clean
 
 setup: $(VENV)/.ready
 
@@ -44,22 +46,27 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/check_docs.py
+	$(BIN)/mkdocs build --quiet
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
 
-# The references of config and search space, from the schema. `make check` tells when they are stale.
+# The references of config, search space and commands, from the source. `make check` says if they are stale.
 docs: setup
 	$(BIN)/python tools/reference.py
 
+# The documentation as a site: site/index.html opens in a browser, without a server.
+docs-site: setup
+	$(BIN)/mkdocs build
+
 # Take the newest versions that fit pyproject.toml. The file names no package index.
 pins: $(UV_DEP)
-	$(UV) pip compile pyproject.toml --extra dev --python-version 3.11 --universal --upgrade \
+	$(UV) pip compile pyproject.toml --extra dev --extra docs --python-version 3.11 --universal --upgrade \
 	  --no-header --no-annotate --no-emit-index-url -o constraints.txt
 
 $(VENV)/.ready: pyproject.toml constraints.txt $(UV_DEP)
 	$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) $(VENV)
-	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 .uv/bin/uv:
@@ -67,4 +74,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt $(UV_DEP)
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 clean:
-	rm -rf $(VENV) .uv dist htmlcov .coverage
+	rm -rf $(VENV) .uv dist htmlcov site .coverage

@@ -1,4 +1,4 @@
-"""Writes `docs/benchmarks.md` and its plots from `benchmarks/results/`.
+"""Writes `docs/explanation/benchmarks.md` and its plots from `benchmarks/results/`.
 
 python benchmarks/page.py
 """
@@ -16,14 +16,14 @@ import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parent.parent / "docs/benchmarks.md"
+PAGE = Path(__file__).parent.parent / "docs/explanation/benchmarks.md"
 HEAD = """<!-- Written by benchmarks/page.py: run make bench. -->
 # Benchmarks
 
 `make bench` measures all of this and writes this page; `python benchmarks/run.py --only NAME` one section of it. Peers
 are installed in an environment of their own and run in turn with ours. Timings on a small machine are noisy: the ratio of
-figures from one run is what counts. Medians, with the lowest and the highest in brackets. What searches find:
-[results.md](results.md); what samplers and schedulers are worth: [search.md](search.md).
+figures from one run is what counts. Medians, with the lowest and the highest in brackets. More figures:
+[What searches find](results.md); what samplers and schedulers are worth: [What the defaults rest on](defaults.md).
 """
 PEERS = {
     "ours": "ours: `python -m otter_ray.tune`",
@@ -59,7 +59,7 @@ def study(facts: dict[str, Any]) -> str:
 slot, side by side, and the epochs that were run, each at the time that it takes alone on one CPU, divided by the slots.
 The search ends with its last trial; `of ours` compares searches, `per bound` what each makes of its own bound. What
 ours takes beyond its bound lies before the first epoch, where the driver's import and checks and Ray's own processes want
-the same cores as the slots' imports, and in the trials' own starts and ends: [design.md](design.md) has the parts.
+the same cores as the slots' imports, and in the trials' own starts and ends: [Architecture](../contributing/architecture.md) has the parts.
 
 """
     summary = facts["figures"]["summary"]
@@ -306,7 +306,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 
 
 def save(figure: Any, name: str) -> None:
-    """As `docs/benchmarks-NAME.png`."""
+    """As `docs/explanation/benchmarks-NAME.png`."""
     figure.savefig(PAGE.with_name(f"benchmarks-{name}.png"), dpi=110)
     plt.close(figure)
 

@@ -1,4 +1,4 @@
-"""Runs all benchmarks, or some, and writes `docs/benchmarks.md`.
+"""Runs all benchmarks, or some, and writes `docs/explanation/benchmarks.md`.
 
     python benchmarks/run.py [--only study data ...]
 

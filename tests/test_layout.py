@@ -495,7 +495,7 @@ def test_otters_blocks_come_from_the_top():
 def test_what_otters_page_names_is_there():
     """Its tables name files below the package and below the tests; short names follow a long one."""
     root = ROOT.parent
-    for line in (root / "docs" / "otter.md").read_text().splitlines():
+    for line in (root / "docs/explanation/coming-from-otter.md").read_text().splitlines():
         cells = line.split("|")
         for cell in cells[2:4] if len(cells) == 5 else ():
             folder = ""

@@ -1,9 +1,10 @@
-"""Holds the documentation to what it says: links lead somewhere, snippets run, references are the schema's.
+"""Checks the documentation: links lead somewhere, snippets run, references follow from the source.
 
     python tools/check_docs.py
 
 A fenced block whose first line ends in `run` is run by bash at the root of the project, its `python` being
-this one; a `yaml space` block must be a search space of the config `demo`. Other sites are not asked.
+this one; a `yaml space` block must be a search space of the config `demo`. Links to this project's files on
+GitHub must name files that are here. Other sites are not asked.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from otter_ray.errors import OtterError
 from otter_ray.tune.request import load_problem
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w+ (?:run|space))\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+# Pages of the site cannot link to files outside of docs/ in another way.
+HERE = re.compile(r"https://github\.com/DocsaidLab/otter_ray/(?:blob|tree)/main/([^#]+)")
 CODE = re.compile(r"`[^`\n]*`")
 
 
@@ -38,6 +41,8 @@ def broken_links(page: Path) -> Iterator[str]:
     """Links of a page that lead nowhere."""
     for link in LINK.findall(CODE.sub("", FENCED.sub("", page.read_text()))):
         if link.startswith(("https://", "http://", "mailto:")):
+            if (file := HERE.match(link)) and not (ROOT / file[1]).exists():
+                yield f"{page.relative_to(ROOT)}: {link}: there is no such file"
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page

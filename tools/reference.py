@@ -1,9 +1,10 @@
-"""Writes `docs/config.md` and `docs/search-space.md` from the schema.
+"""Writes the pages of `docs/reference/` that follow from the code: config, search space, command line.
 
     python tools/reference.py            writes them
     python tools/reference.py --check    exit code 1 where a file is not what would be written
 
 A key's meaning is the comment beside it in the schema's source; its rule is what an error message would say.
+A command's options are those of its `--help`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
+from cli_reference import cli_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -24,16 +26,17 @@ from otter_ray.space import parser as space_file
 from otter_ray.space import scheduler_options as scheduler
 from otter_ray.space import study_options as study
 
-FOLDER = Path(__file__).parents[1] / "docs"
-GENERATED = "<!-- Written by tools/reference.py from the schema: edit that. -->"
+FOLDER = Path(__file__).parents[1] / "docs/reference"
+GENERATED = "<!-- Written by tools/reference.py from the source: edit that. -->"
 Model = type[BaseModel]
 
 CONFIG = """# The config
 
-An Otter config, `configs/NAME.yaml`: what each section may hold, from the schema that checks it. `-1` stands
-for what only the run knows. What goes to a class (`options:` below a `name:`) is checked against that class's
-signature; [otter.md](otter.md) lists the classes. A wrong key or value is told with its file, line and "did
-you mean".
+A config is a YAML file, `configs/NAME.yaml`. This page lists what each section accepts, from the schema that
+checks it. `-1` stands for a value that only the run knows. What goes to a class (`options:` below a `name:`)
+is checked against that class's signature; [Coming from Otter](../explanation/coming-from-otter.md) lists the
+classes. An error names the file, the line and a suggestion. Configs of a plain LightningModule have
+[keys of their own](lightning.md).
 
 Any key can be changed for one command, items of lists by number:
 
@@ -43,9 +46,10 @@ python -m otter_ray.tune demo --dry-run --set trainer.max_epochs=8 --set callbac
 """
 SPACE = """# The search space
 
-`search_spaces/NAME.yaml`: what is searched around a config, and how. [search.md](search.md) tells what
-samplers, schedulers, objectives and finalists do, and what was measured; this is the list of keys, from the
-schema that checks them.
+A search space is a YAML file, `search_spaces/NAME.yaml`: what is searched around a config, and how. This page
+lists its keys, from the schema that checks them. More about
+[samplers and schedulers](samplers-and-schedulers.md),
+[objectives and constraints](../how-to/objectives-and-constraints.md) and [finalists](../how-to/finalists.md).
 
 ```yaml space
 parameters:
@@ -179,16 +183,21 @@ def space_page() -> str:
 
 
 def main() -> None:
-    """Write the references, or compare them with what is there."""
+    """Write the pages, or compare them with what is there."""
     stale = []
-    for name, text in {"config.md": config_page(), "search-space.md": space_page()}.items():
+    pages = {
+        "config.md": config_page(),
+        "search-space.md": space_page(),
+        "cli.md": f"{GENERATED}\n{cli_page()}",
+    }
+    for name, text in pages.items():
         file = FOLDER / name
         if "--check" not in sys.argv[1:]:
             file.write_text(text)
         elif not file.is_file() or file.read_text() != text:
-            stale.append(f"docs/{name}")
+            stale.append(f"docs/reference/{name}")
     if stale:
-        sys.exit(f"{', '.join(stale)}: not what the schema says. Run python tools/reference.py.")
+        sys.exit(f"{', '.join(stale)}: not what the source says. Run python tools/reference.py.")
 
 
 if __name__ == "__main__":

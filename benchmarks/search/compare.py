@@ -2,7 +2,8 @@
 
     python benchmarks/search/compare.py [--seeds 50] [--processes 2] [--methods NAME ...]
 
-Writes `replay.parquet` (every study), `../../docs/search-replay.png` and prints the tables of docs/search.md.
+Writes `replay.parquet` (every study), `../../docs/images/search-replay.png` and
+prints the tables of docs/explanation/defaults.md.
 A study that is in `replay.parquet` already is not replayed again: delete the file to start again.
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 from methods import OURS, VARIANTS
 from numpy.typing import NDArray
 
-PLOT = Path(__file__).parents[2] / "docs" / "search-replay.png"
+PLOT = Path(__file__).parents[2] / "docs" / "images" / "search-replay.png"
 MARKS = 16  # equal parts of the budget at which studies are compared
 Cell = tuple[str, str, int]  # task, answers, slots
 Studies = dict[str, dict[int, NDArray[np.float64]]]  # method -> seed -> values at the marks

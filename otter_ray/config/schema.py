@@ -119,7 +119,7 @@ class Trainer(Section):
 class Model(Section):
     """The Lightning module and its parts."""
 
-    HINT: ClassVar[str] = " A model is built from such parts; see docs/your-project.md."
+    HINT: ClassVar[str] = " A model is built from such parts; see docs/reference/project.md."
 
     name: Name
     backbone: Component

@@ -52,7 +52,8 @@ def node_findings(answer: Answer) -> Iterator[Finding]:
     """Yield each trouble of a node on its own, and everything that is well in one line."""
     if answer.trouble:
         yield error(
-            f"{answer.node}: {answer.trouble}. Install otter_ray there as it is here; see docs/cluster.md."
+            f"{answer.node}: {answer.trouble}. Install otter_ray there as it is here: see "
+            "docs/how-to/cluster.md."
         )
         return
     report: NodeReport = answer.value

@@ -112,7 +112,7 @@ def pass_gate(
         raise ExportError(
             f"{path.name} differs from the PyTorch model by {largest:.2e}, more than "
             f"{OUTPUT_TOLERANCE:g}. An operator computes something else in ONNX, or depends on the batch; "
-            "see docs/troubleshooting.md"
+            "see docs/how-to/troubleshooting.md"
         )
     model, run = reference.model, partial(_onnx_tensors, session, reference)
     pytorch_metrics, _ = _measure(model, partial(torch_outputs, reference.wrapped), theirs, labels)

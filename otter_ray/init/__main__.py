@@ -38,7 +38,9 @@ def init(
             (f"python -m otter_ray.tune {name}", "a search, and a verified ONNX file"),
         ):
             typer.echo(f"  {command:{len(name) + 28}}  # {purpose}")
-        typer.echo("What to change for your own data and model: README.md there, docs/your-project.md here.")
+        typer.echo(
+            "What to change for your own data and model: README.md there, docs/reference/project.md here."
+        )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ def fast_memory_format(model: nn.Module) -> torch.memory_format:
 
 
 def _overwrites_memory(module: nn.Module) -> bool:
-    """Return whether a layer's backward pass writes beyond its buffers: see docs/upstream-notes.md.
+    """Return whether a layer's backward pass writes beyond its buffers.
+
+    docs/contributing/upstream-notes.md has the program that shows it.
 
     Torch 2.15 on a CPU: the gradient of the weights of a convolution of one cell with a stride, if its
     channels do not fill a vector, such as those of an image in the stem of RepVGG, MobileOne and FastViT.

@@ -11,6 +11,6 @@ def test_the_page_is_written_from_the_figures(tmp_path, monkeypatch):
 
     monkeypatch.setattr(page, "PAGE", tmp_path / "benchmarks.md")
     page.write()
-    assert page.PAGE.read_text() == (ROOT / "docs/benchmarks.md").read_text()
+    assert page.PAGE.read_text() == (ROOT / "docs/explanation/benchmarks.md").read_text()
     pictures = {path.name for path in tmp_path.glob("*.png")}
-    assert pictures == {path.name for path in (ROOT / "docs").glob("benchmarks-*.png")}
+    assert pictures == {path.name for path in (ROOT / "docs/explanation").glob("benchmarks-*.png")}

@@ -160,12 +160,14 @@ def build_without_memory(config: Config) -> BaseMixin:
     config = without_pretrained(with_classes(config, 2))
     name, cls = config.model.name, _model_class(config)
     doing = f"{name}(config) failed"
-    remedy = " otter_ray builds a model from the whole config, its only argument: see docs/your-project.md."
+    remedy = (
+        " otter_ray builds a model from the whole config, its only argument: see docs/reference/project.md."
+    )
     try:
         with torch.device("meta"), torch.no_grad():
             model = cls(config)
             if not isinstance(getattr(model, "config", None), Config):
-                message = f"{name} must keep its only argument as self.config. See docs/your-project.md."
+                message = f"{name} must keep its only argument as self.config. See docs/reference/project.md."
                 raise ConfigError([config.problem("model.name", message)])
             doing, remedy = f"{name} cannot be run on the inputs of onnx.input_shape", ""
             if config.onnx is not None:
@@ -196,7 +198,7 @@ def _model_class(config: Config) -> type[BaseMixin]:
         raise ConfigError([config.problem("model.name", str(exc.args[0]))]) from exc
     if not (issubclass(cls, BaseMixin) and issubclass(cls, L.LightningModule)):
         missing = "LightningModule" if issubclass(cls, BaseMixin) else "otter_ray.BaseMixin"
-        message = f"{name} must be a child of {missing}. See docs/your-project.md."
+        message = f"{name} must be a child of {missing}. See docs/reference/project.md."
         raise ConfigError([config.problem("model.name", message)])
     order = cls.mro()
     if order.index(L.LightningModule) < order.index(BaseMixin):

@@ -17,7 +17,7 @@ def metric_problem(config: Config, metric: str) -> str:
     if getattr(cls, "score", None) in (None, BaseMixin.score):
         return (
             f"{metric!r} cannot be measured on an exported model: {name} does not implement "
-            "score(outputs, labels). Implement it; see docs/your-project.md."
+            "score(outputs, labels). Implement it; see docs/reference/project.md."
         )
     rule = _undeclared(cls, "SCORES", metric, f"{name} scores")
     return rule and f"{metric!r} cannot be measured on an exported model.{rule}"

@@ -211,7 +211,7 @@ class BaseMixin(_Base):
         """
         raise ExportError(
             f"{type(self).__name__} does not implement score(outputs, labels), by which an export is "
-            "measured. Implement it; see docs/your-project.md."
+            "measured. Implement it; see docs/reference/project.md."
         )
 
     def measure(self, run: Run, outputs: Any, labels: Labels) -> tuple[dict[str, float], str]:

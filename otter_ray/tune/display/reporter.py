@@ -34,7 +34,7 @@ class ProgressReporter:
         return time.monotonic() - self.started
 
     def event(self, kind: str, state: StudyState | None = None, /, **facts: Any) -> None:
-        """React to something that happened. `docs/dashboards.md` lists the kinds and their facts.
+        """React to something that happened. `docs/reference/events.md` lists the kinds and their facts.
 
         Args:
             kind: of event.

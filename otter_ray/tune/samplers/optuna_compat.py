@@ -103,8 +103,8 @@ class ScottTPESampler(TPESampler):
 
     Optuna 4 drew parameters together so. In Optuna 5 a kernel reaches to the further of its two neighbours.
     Early stopping makes hundreds of trials, and the kernels of the many bad ones become narrow: the ratio of
-    the two densities then says more about the gaps between trials than about regions. docs/upstream-notes.md
-    has what that costs.
+    the two densities then says more about the gaps between trials than about regions.
+    docs/contributing/upstream-notes.md has what that costs.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -27,7 +27,8 @@ class TPE(ScottTPESampler):
 
     Optuna rates all running trials as bad (`constant_liar`), so that new ones keep away from them. With early
     stopping the running trials are the best there are. With 32 slots the search kept away from the region it
-    should have looked at, and drew at random until ten trials had ended (docs/search.md has the measurement).
+    should have looked at, and drew at random until ten trials had ended
+    (docs/explanation/defaults.md has the measurement).
     Here a trial that has reported counts like one that was stopped at its last epoch.
 
     A draw looks at `WINDOW_SIZE` trials at most, the best and the newest, so that draw 10,000 costs what draw

@@ -285,5 +285,7 @@ def test_problems_are_sorted_by_line():
 def test_a_missing_part_of_the_model_names_the_page(tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text(yaml.safe_dump({**load_config("demo").to_dict(), "model": {"name": "Plain"}}))
-    with pytest.raises(ConfigError, match=r"model.backbone: is missing\. Add .* see docs/your-project\.md\."):
+    with pytest.raises(
+        ConfigError, match=r"model.backbone: is missing\. Add .* see docs/reference/project\.md\."
+    ):
         load_config(str(path))

@@ -317,7 +317,11 @@ class Narrow(BaseMixin, L.LightningModule):
 @pytest.mark.parametrize(
     ("model", "key", "says"),
     [
-        ("Plain", "model.name", "Plain must be a child of otter_ray.BaseMixin. See docs/your-project.md."),
+        (
+            "Plain",
+            "model.name",
+            "Plain must be a child of otter_ray.BaseMixin. See docs/reference/project.md.",
+        ),
         (
             "Counting",
             "model",
@@ -339,7 +343,7 @@ def test_a_model_that_otter_ray_cannot_build_says_why(tmp_path, monkeypatch, mod
         load_config("demo", ["project=odd_models_project", f"model.name={model}"]), "x"
     ) == (
         f"'x' cannot be measured on an exported model: {model} does not implement score(outputs, labels). "
-        "Implement it; see docs/your-project.md."
+        "Implement it; see docs/reference/project.md."
     )
 
 

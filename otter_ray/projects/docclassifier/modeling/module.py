@@ -45,7 +45,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
     """
 
     SCORES = METRICS
-    STEADIER = MappingProxyType({"valid_fpr@4": "valid_pauc@2"})  # measured: docs/search.md
+    STEADIER = MappingProxyType({"valid_fpr@4": "valid_pauc@2"})  # measured: docs/explanation/defaults.md
     FRESH = ("loss.", "distillation.")
     INTENDED_USE = model_card.INTENDED_USE
     METRICS = (
