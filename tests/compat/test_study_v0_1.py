@@ -5,8 +5,6 @@ The `report.html` of the finished study is left out: it weighs 5 MB, and a repor
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from otter_ray.report.__main__ import report
 from otter_ray.study.journal import newest_study, open_journal
 from otter_ray.study.schema import FORMAT, FORMAT_VERSION, METRIC
 from otter_ray.study.trials import read_records
+from otter_ray.tune.worker.forks import SWITCH
 from tests.support.commands import run_here
 
 HERE = Path(__file__).with_name("study_v0_1")
@@ -58,7 +57,8 @@ def test_a_study_is_reported_on(project, capsys, name, states):
     assert (project / "runs/frozen" / name / "report.html").stat().st_size > 100_000
 
 
-def test_a_dry_run_of_a_resume_checks_it_and_changes_nothing(project, monkeypatch):
+def test_a_dry_run_of_a_resume_checks_it_and_changes_nothing(project, fork_server, monkeypatch):
+    monkeypatch.setenv(SWITCH, fork_server)
     monkeypatch.chdir(project)
     monkeypatch.syspath_prepend(str(project))
     resume = ["--name", "interrupted", "--resume", "--dry-run"]
@@ -89,7 +89,7 @@ def test_the_interrupted_study_ends_with_every_trial_exactly_once(project, tune)
     assert after[: len(ended)] == ended
 
 
-def test_the_finished_study_is_extended_exported_and_started_from(project, tune):
+def test_the_finished_study_is_extended_exported_and_started_from(project, tune, monkeypatch):
     before = records(project, "finished")
     arguments = [*FINISHED, "--resume", "--name", "finished", "--trials", 5]
     code, output = tune("frozen", *arguments, folder=project).end()
@@ -97,8 +97,10 @@ def test_the_finished_study_is_extended_exported_and_started_from(project, tune)
     after = records(project, "finished")
     assert after[:4] == before
     assert after[4].state in DONE
-    export = [sys.executable, "-m", "otter_ray.export", "runs/frozen/finished", "--folder", "exported"]
-    subprocess.run(export, cwd=project, check=True)
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(str(project))
+    exported = run_here("otter_ray.export", "runs/frozen/finished", "--folder", "exported")
+    assert exported.returncode == 0, exported.stderr
     [file] = (project / "exported").glob("*.json")
     facts = json.loads(file.read_text())
     assert facts["gate"]["metrics"]["valid_accuracy"] > 0.25

@@ -16,6 +16,7 @@ from otter_ray.errors import DataError
 from otter_ray.projects.docclassifier import CaptureDataset
 from otter_ray.train.builders import build_datasets
 from otter_ray.vision.drawing import draw_document
+from tests.support.commands import run_here
 
 NAME = "lcnet050_cosface_f256_r128_squeeze_lbn_imagenet"
 # Paths and accelerator are the user's. The rest only makes it small enough for a test.
@@ -80,14 +81,17 @@ def home(tmp_path_factory, hub):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("home")
         patch.chdir(folder)
+        # For this process, which has read its environment, and for those that it starts.
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub[0]))
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         patch.setenv("HF_HUB_CACHE", str(hub[0]))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield folder
 
 
 @pytest.fixture(scope="module")
-def run(home, sets, command):
-    done = command("otter_ray.train", NAME, *sets, "--folder", f"runs/{NAME}/first")
+def run(home, sets):
+    done = run_here("otter_ray.train", NAME, *sets, "--folder", f"runs/{NAME}/first")
     assert done.returncode == 0, done.stderr
     return home / "runs" / NAME / "first"
 
@@ -117,11 +121,10 @@ def test_every_part_of_it_does_what_it_says(run):
     assert json.loads((run / "model.json").read_text())["parameters_of"]["loss"] == 24 * 256
 
 
-def test_pretrained_weights_are_where_it_starts(hub, monkeypatch):
+@pytest.mark.usefixtures("home")
+def test_pretrained_weights_are_where_it_starts(hub):
     from otter_ray.projects.docclassifier import Backbone
 
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub[0]))
     model = Backbone("timm_lcnet_050", pretrained=True).model
     own, theirs = model.state_dict(), hub[1].state_dict()
     shared = own.keys() & theirs.keys()
@@ -129,8 +132,8 @@ def test_pretrained_weights_are_where_it_starts(hub, monkeypatch):
     assert all(torch.equal(own[name], theirs[name]) for name in shared)
 
 
-def test_it_is_exported_as_it_asks(run, command):
-    done = command("otter_ray.export", run)
+def test_it_is_exported_as_it_asks(run):
+    done = run_here("otter_ray.export", run)
     assert done.returncode == 0, done.stderr
     assert "warning: onnx.dynamic_axes names 'output'" in done.stderr
     assert "UserWarning" not in done.stderr
@@ -146,11 +149,11 @@ def test_it_is_exported_as_it_asks(run, command):
     assert json.loads(path.with_suffix(".json").read_text())["gate"]["opset"] == 16
 
 
-def test_a_study_takes_it_too(home, sets, command):
+def test_a_study_takes_it_too(home, sets, tune):
     sets = [*sets, "--set", "trainer.max_epochs=3"]  # the space lets no trial be stopped before
-    done = command("otter_ray.tune", NAME, *sets, "--trials", 2, "--name", "study")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "gate passed: opset 16" in done.stdout
+    code, output = tune(NAME, *sets, "--trials", 2, "--name", "study", folder=home).end()
+    assert code == 0, output
+    assert "gate passed: opset 16" in output
     assert len(list((home / "runs" / NAME / "study").glob("*.onnx"))) == 1
 
 
@@ -173,16 +176,17 @@ def second_stage(sets, tmp_path_factory):
     return [*sets, *(part for key, value in extra.items() for part in ("--set", f"{key}={value}"))]
 
 
-def test_the_second_stage_as_a_study(home, run, second_stage, command):
-    done = command("otter_ray.tune", f"{NAME}_finetune", *second_stage, "--trials", 1, "--name", "second")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"starts from {run}/checkpoints/last.ckpt (epoch 2, valid_fpr@4" in done.stdout
-    assert "gate passed: opset 16" in done.stdout
+def test_the_second_stage_as_a_study(home, run, second_stage, tune):
+    arguments = [f"{NAME}_finetune", *second_stage, "--trials", 1, "--name", "second"]
+    code, output = tune(*arguments, folder=home).end()
+    assert code == 0, output
+    assert f"starts from {run}/checkpoints/last.ckpt (epoch 2, valid_fpr@4" in output
+    assert "gate passed: opset 16" in output
 
 
-def test_the_second_stage(run, second_stage, command, tmp_path):
+def test_the_second_stage(run, second_stage, tmp_path):
     folder, checkpoint = tmp_path / "second", "common.restore_ckpt=epoch=0-step=2.ckpt"
-    done = command(
+    done = run_here(
         "otter_ray.train", f"{NAME}_finetune", *second_stage, "--set", checkpoint, "--folder", folder
     )
     assert done.returncode == 0, done.stderr
