@@ -14,16 +14,20 @@ unexport PYTHONDONTWRITEBYTECODE
 # Material prints an advertisement at each build otherwise.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: setup demo test test-fast test-clients coverage chaos check bench docs docs-site pins clean
+.PHONY: setup demo test test-fast test-cluster test-clients coverage chaos check bench docs docs-site pins clean
 
 setup: $(VENV)/.ready
 
 demo: setup
 	$(BIN)/otter-ray tune demo
 
-# Each process begins with one of the two groups that start Rays (tests/conftest.py).
+# All tests that need neither root nor SSH. Each process begins with a group of tests/conftest.py.
 test: check
-	$(BIN)/python -m pytest -n 2 --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -n 3 --hypothesis-profile=thorough -m "not cluster"
+
+# `ray up` and a study on machines that are joined by real SSH: root, network namespaces, sshd and rsync.
+test-cluster: setup
+	$(BIN)/python -m pytest -n 0 -m cluster
 
 # No Ray, no study, no training but a few steps: for while you write.
 test-fast: setup

@@ -52,32 +52,54 @@ TINY = {
 }
 
 
-# Where tests start a Ray, in two groups that take about as long. Each group runs in one process.
-WITH_RAY = {
-    "own Ray": (
-        "tests/compat/",
-        "tests/integration/init/",
-        "tests/integration/test_seed.py",
-        "tests/integration/test_wheel.py",
+# Tests that share what takes long to start. Each group runs in one process, and the groups come first.
+GROUPS = {
+    # One Ray, and one finished study.
+    "the open Ray": (
+        "tests/integration/tune/test_auth.py",
+        "tests/integration/tune/test_dashboards.py",
+        "tests/integration/tune/test_existing_ray.py",
         "tests/integration/tune/test_extend.py",
         "tests/integration/tune/test_finalists.py",
+        "tests/integration/tune/test_native_crash.py",
+        "tests/integration/tune/test_objectives.py",
         "tests/integration/tune/test_pbt.py",
+        "tests/integration/tune/test_refused.py",
+        "tests/integration/tune/test_study.py",
         "tests/integration/tune/test_worker_group.py",
-        "tests/system/chaos/test_full_disk.py",
-        "tests/system/chaos/test_kills.py",
     ),
-    # Those that look at Rays from outside or take a node away, too.
-    "Ray": (
+    # A machine that is full, and an undisturbed study to compare with.
+    "kills": ("tests/system/chaos/test_full_disk.py", "tests/system/chaos/test_kills.py"),
+    # One process at a time has clusters whose nodes come and go, and looks at Rays from outside.
+    "clusters": (
         "tests/integration/doctor/",
-        "tests/integration/tune/",
+        "tests/integration/tune/test_job_submission.py",
+        "tests/integration/tune/test_joining_nodes.py",
+        "tests/integration/tune/test_lost_nodes.py",
+        "tests/integration/tune/test_node_checks.py",
+        "tests/integration/tune/test_program.py",
+        "tests/integration/tune/test_search.py",
+        "tests/integration/tune/test_stop_criteria.py",
         "tests/system/chaos/",
         "tests/system/cluster/",
-        "tests/unit/tune/test_bad_input.py",
     ),
 }
-# The longest files without a Ray, 8 to 20 s each. They come before the others, so that neither process waits
-# for one at the end.
+# The other long files. They come before the short ones, so that no process waits for one at the end.
 LONG = (
+    "tests/integration/test_seed.py",
+    "tests/compat/test_study_v0_1.py",
+    "tests/integration/tune/test_fork_server.py",
+    "tests/integration/test_wheel.py",
+    "tests/integration/export/test_kills.py",
+    "tests/integration/init/test_init.py",
+    "tests/integration/tune/test_lightning_study.py",
+    "tests/integration/tune/test_odd_machine.py",
+    "tests/integration/docclassifier/test_timm_backbones.py",
+    "tests/integration/docaligner/test_bad_input.py",
+    "tests/integration/train/test_trainer.py",
+    "tests/integration/export/test_export.py",
+    "tests/integration/train/test_distributed.py",
+    "tests/unit/tune/test_bad_input.py",
     "tests/unit/tune/samplers/test_optuna_suite.py",
     "tests/test_layout.py",
     "tests/unit/docclassifier/test_clip_teacher.py",
@@ -112,17 +134,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def scope_of(nodeid: str) -> str:
-    """Return the group of tests that runs in one process: those of a file, or a group of those with a Ray."""
+    """Return which tests run in one process: those of a file, or of a group of files."""
     file = nodeid.partition("::")[0]
-    return next((group for group, where in WITH_RAY.items() if file.startswith(where)), file)
+    return next((group for group, where in GROUPS.items() if file.startswith(where)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Say what `pytest -n 2` runs in one process.
+    """Say what `pytest -n 3` runs in one process.
 
-    The tests of a file share its fixtures. Two studies at once fit on two CPUs, more do not: with a third
-    process the whole took longer. Each process begins with one of the two groups and then takes file by file.
+    The tests of a file share its fixtures. Each process begins with one of the three groups and then takes
+    file by file.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -135,8 +157,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that start a Ray first, then the longest files: the others fill what remains."""
-    places = {scope: place for place, scope in enumerate([*WITH_RAY, *LONG])}
+    """Put the groups first, then the longest files: the others fill what remains."""
+    places = {scope: place for place, scope in enumerate([*GROUPS, *LONG])}
     items.sort(key=lambda item: places.get(scope_of(item.nodeid), len(places)))
 
 
