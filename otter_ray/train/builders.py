@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import MixedPrecision
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -274,6 +275,11 @@ class MixedTraining(MixedPrecision):
     def val_step_context(self) -> Iterator[None]:
         """Cast nothing."""
         yield
+
+    def clip_gradients(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+        """Clip a fused optimizer's gradients, too, where no scaler has to unscale them first."""
+        clip = super().clip_gradients if self.scaler else super(MixedPrecision, self).clip_gradients
+        clip(optimizer, *args, **kwargs)
 
 
 def _is_for_users(callback: Callback) -> bool:

@@ -115,12 +115,10 @@ class BaseMixin(_Base):
     def _fuses(self, cls: type[Optimizer]) -> bool:
         """Return whether the optimizer has a fused kernel that Lightning can use.
 
-        In mixed precision Lightning refuses to clip the gradients of a fused optimizer.
+        With float16, gradients have to be unscaled before they are clipped, which a fused step does itself.
         """
         precision = str(self.config.trainer.precision)
-        clips_mixed = precision in ("bf16", "bf16-mixed") and self.config.trainer.gradient_clip_val
-        refused = precision.startswith("16") or clips_mixed
-        return not refused and "fused" in inspect.signature(cls).parameters
+        return not precision.startswith("16") and "fused" in inspect.signature(cls).parameters
 
     def get_lr(self) -> float:
         """Return the current learning rate of the first parameter group."""

@@ -274,7 +274,7 @@ def test_all_in_bfloat16_with_a_summary(short, tmp_path, capsys):
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16"])
 def test_a_mixed_precision_clips_gradients_and_validates_in_float32(short, tmp_path, precision):
-    """Lightning does not clip gradients of a fused optimizer."""
+    """Lightning alone refuses to clip the gradients of a fused optimizer."""
     changes = {"trainer.precision": precision, "trainer.gradient_clip_val": 5, "trainer.max_epochs": 1}
     [report] = trained(short.with_values(changes), tmp_path, metric="valid_auc")
     assert 0 < report.metrics["loss"] < 20
