@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
+from otter_ray.config.lightning_cli import LIGHTNING, is_lightning_cli, without_fit_level
 from otter_ray.config.lookup import find_config
 from otter_ray.config.paths import KeyPath, assign, dotted, overlap, plain, read, split
 from otter_ray.config.schema import Sections
@@ -54,7 +55,8 @@ class Config(Sections):
     def _build(cls, data: dict[str, Any], origin: Origin, problems: Sequence[Problem]) -> Config:
         """Build a config. Raises ConfigError with `problems` and everything that is wrong with `data`."""
         data = with_homes(data)
-        config, flaws = validate(PROJECT_CLASSES.get(str(data.get("project")), Config), data)
+        project = LIGHTNING if is_lightning_cli(data) else str(data.get("project"))
+        config, flaws = validate(PROJECT_CLASSES.get(project, Config), data)
         flaws += [*_sizes_that_differ(data), *secrets_in(data), *path_flaws(data)]
         found = [*problems, *(origin.problem(*flaw) for flaw in flaws)]
         if found or config is None:
@@ -174,7 +176,7 @@ def load_config(name_or_path: str, sets: Overrides = (), name: str | None = None
     Raises:
         ConfigError: Every problem of the file and of the sets at once.
     """
-    data, origin = read_document(find_config(name_or_path))
+    data, origin = without_fit_level(*read_document(find_config(name_or_path)))
     origin = origin if name is None else replace(origin, name=name)
     values, malformed = _parsed(sets)
     data, origin, refused = _assigned(data, origin, values, Place(SET))

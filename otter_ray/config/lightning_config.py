@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, model_validator
 
 from otter_ray.config.config import PROJECT_CLASSES, Config
+from otter_ray.config.lightning_cli import LIGHTNING, from_lightning_cli
 from otter_ray.config.schema import Common, Component, Dataloader, Loss
 from otter_ray.config.types import Count, Index, Name, Names, Options, Rule, Section
 
-LIGHTNING = "lightning"
 # How a class or a function is named; nothing else is imported.
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 # A text's words, some of which may be import paths: `Config.code` counts more than can be imported.
@@ -27,6 +27,16 @@ def _import_path(value: str) -> str:
 
 
 ImportPath = Annotated[str, AfterValidator(_import_path), Rule("an import path. Write package.module.Class")]
+
+
+Metric = Annotated[
+    str,
+    Field(min_length=1),
+    Rule("the name of what the module logs in its validation, such as val_acc or val_loss"),
+]
+
+
+NoCheckpoint = Annotated[None, Rule("no checkpoint (null): each trial starts from new weights")]
 
 
 class ClassPath(Section):
@@ -82,33 +92,30 @@ class NetworkOptions(Section):
 class LightningConfig(Config):
     """A config of `project: lightning`."""
 
+    project: Name = LIGHTNING
     common: Seed = Field(default_factory=Seed)  # type: ignore[arg-type]
     model: Module  # type: ignore[assignment]
     data: ClassPath | None = None
-    metric: Name
+    metric: Metric
+    test_metric: Name | None = None  # what the test calls it; absent: `val` becomes `test`
+    optimizer: ClassPath | None = None  # type: ignore[assignment]
+    lr_scheduler: ClassPath | None = None  # type: ignore[assignment]
+    # LightningCLI's key. What it names is refused: trials would all begin with the same trained weights.
+    ckpt_path: NoCheckpoint = None
     onnx: NetworkOptions | None = None  # type: ignore[assignment]
 
     global_settings: ClassVar[None] = None  # type: ignore[misc]
     quantize: ClassVar[None] = None  # type: ignore[misc]
     dataset: ClassVar[None] = None  # type: ignore[misc, assignment]
     dataloader: ClassVar[Dataloader] = Dataloader(train_options={}, valid_options={})  # type: ignore[misc]
-    optimizer: ClassVar[Component] = Component(name="optimizer")  # type: ignore[misc]
-    lr_scheduler: ClassVar[None] = None  # type: ignore[misc]
     schedule: ClassVar[None] = None  # type: ignore[misc]
     callbacks: ClassVar[list[Component]] = []  # type: ignore[misc]
 
     @model_validator(mode="before")
     @classmethod
     def _from_lightning_cli(cls, data: Any) -> Any:
-        """Take what `fit --print_config` of LightningCLI writes: null for what is not given, and its seed."""
-        if not isinstance(data, Mapping):
-            return data
-        given = {key: value for key, value in data.items() if value is not None}
-        if type(seed := given.pop("seed_everything", 0)) is int:
-            given.setdefault("common", {"seed": seed})
-        if isinstance(trainer := given.get("trainer"), Mapping):
-            given["trainer"] = {key: value for key, value in trainer.items() if value is not None}
-        return given
+        """Take a config of LightningCLI as it is."""
+        return from_lightning_cli(data) if isinstance(data, Mapping) else data
 
     @property
     def data_section(self) -> Section:

@@ -46,7 +46,7 @@ from otter_ray.train.builders import (
 )
 from otter_ray.train.model.channels import exported_channels
 from otter_ray.train.model.complexity import model_stats
-from otter_ray.train.model.example_inputs import example_inputs
+from otter_ray.train.model.example_inputs import model_inputs
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("lightning", "onnx", "onnxruntime", "otter_ray", "timm", "torch")
@@ -224,7 +224,7 @@ def _provenance(reference: ReferenceModel, gate: GateResult, checkpoint: Path, e
         "epoch": epoch,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "metric": reference.metric,
-        **model_stats(reference.wrapped, list(example_inputs(section, 1).values())),
+        **model_stats(reference.wrapped, model_inputs(config, 1)),
         "inputs": {name: section.input_shape[name].model_dump() for name in section.input_names},
         "channels": exported_channels(config),
         "outputs": section.output_names,

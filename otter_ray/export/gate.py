@@ -29,7 +29,7 @@ from otter_ray.export.reference import (
 )
 from otter_ray.export.result import GateResult, HoldoutScore
 from otter_ray.export.rounding import rounding_range
-from otter_ray.train.model.example_inputs import example_inputs
+from otter_ray.train.model.example_inputs import model_inputs
 from otter_ray.train.model.module_mixin import BaseMixin, Labels, Run
 from otter_ray.train.model.score_range import Outputs
 
@@ -157,8 +157,9 @@ def _run_test(
     session: onnxruntime.InferenceSession, reference: ReferenceModel, test: Holdout
 ) -> HoldoutScore:
     seen = _run_validation(session, reference, test.loader)
+    run = partial(_onnx_tensors, session, reference)
     return HoldoutScore(
-        metrics=reference.model.score(seen.ours, seen.labels),
+        metrics=_measure(reference.model, run, seen.ours, seen.labels)[0],
         interval=reference.model.score_interval(seen.ours, seen.labels, reference.metric),
         images=seen.images,
         classes=test.classes,
@@ -171,9 +172,9 @@ def _run_test(
 def _run_batch(session: onnxruntime.InferenceSession, reference: ReferenceModel, batch: int) -> float:
     """Run noise of one batch size through both models, and return the largest difference."""
     section = onnx_section(reference.config)
-    inputs = example_inputs(section, batch)
-    outputs = _onnx_outputs(session, {name: value.numpy() for name, value in inputs.items()})
-    expected = torch_outputs(reference.wrapped, [*inputs.values()])
+    inputs = model_inputs(reference.config, batch)
+    outputs = [output.numpy() for output in _onnx_tensors(session, reference, inputs)]
+    expected = torch_outputs(reference.wrapped, inputs)
     for name, output in zip(section.output_names, outputs, strict=True):
         if len(output) != batch:
             raise ExportError(f"output {name!r} has {len(output)} rows for a batch of {batch}")

@@ -22,7 +22,7 @@ from otter_ray.export.onnx_file import onnx_section, wrap, write_onnx
 from otter_ray.space.constraint import LATENCY, MODEL_STATS, SIZE
 from otter_ray.train.builders import build_model, with_classes, without_pretrained
 from otter_ray.train.model.complexity import model_stats
-from otter_ray.train.model.example_inputs import example_inputs
+from otter_ray.train.model.example_inputs import example_inputs, model_inputs
 from otter_ray.train.model.module_mixin import BaseMixin
 
 # A loss may need many classes (a top-k, a sample of them). These still cost no time.
@@ -94,7 +94,7 @@ def measure_model_stats(
     section = onnx_section(config)
     wrapped = wrap(config, model)
     found: dict[str, float] = {}
-    found.update(model_stats(wrapped, list(example_inputs(section, 1).values())))
+    found.update(model_stats(wrapped, model_inputs(config, 1)))
     with tempfile.TemporaryDirectory(prefix="otter_ray_") as folder:
         file = Path(folder) / "model.onnx"
         with warnings.catch_warnings():
@@ -103,19 +103,23 @@ def measure_model_stats(
             write_onnx(config, wrapped, file)
         session = _session(file)
         for batch in OTHER_BATCHES:
-            inputs = example_inputs(section, batch)
+            inputs = _named_inputs(config, section, batch)
             with torch.inference_mode():
                 expected = wrapped(*inputs.values())
             _compare(session, inputs, [expected] if isinstance(expected, Tensor) else list(expected))
         found[SIZE] = file.stat().st_size
         if LATENCY in names:
-            found[LATENCY] = _latency(session, example_inputs(section, 1))
+            found[LATENCY] = _latency(session, _named_inputs(config, section, 1))
         for precision in dict.fromkeys(name.partition("@")[2] for name in names if "@" in name):
             lower = _of_precision(file, precision, section)
             found[f"{SIZE}@{precision}"] = lower.stat().st_size
             if f"{LATENCY}@{precision}" in names:
                 found[f"{LATENCY}@{precision}"] = onnx_latency(lower, section)
     return {name: found[name] for name in MODEL_STATS if name in names}
+
+
+def _named_inputs(config: Config, section: Onnx, batch: int) -> dict[str, Tensor]:
+    return dict(zip(section.input_names, model_inputs(config, batch), strict=True))
 
 
 def _of_precision(file: Path, precision: str, section: Onnx) -> Path:

@@ -16,7 +16,7 @@ from otter_ray.config import Config
 from otter_ray.config.schema import Onnx
 from otter_ray.errors import ExportError
 from otter_ray.train.model.channels import exported_channels
-from otter_ray.train.model.example_inputs import example_inputs
+from otter_ray.train.model.example_inputs import model_inputs
 from otter_ray.train.registry import by_project, find_class, unknown_arguments
 from otter_ray.train.torch_compat import uncompile, unprinted_onnx_graphs
 
@@ -58,7 +58,7 @@ def write_onnx(config: Config, wrapped: nn.Module, path: Path) -> None:
         ExportError: The model cannot be traced, or the file has another opset than asked for.
     """
     section = onnx_section(config)
-    inputs = example_inputs(section, TRACE_BATCH)
+    inputs = model_inputs(config, TRACE_BATCH)
     options = {"opset_version": OPSET, **section.options}
     try:
         with warnings.catch_warnings(), unprinted_onnx_graphs():
@@ -66,7 +66,7 @@ def write_onnx(config: Config, wrapped: nn.Module, path: Path) -> None:
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(
                 wrapped,
-                tuple(inputs.values()),
+                tuple(inputs),
                 str(path),
                 input_names=section.input_names,
                 output_names=section.output_names,

@@ -113,6 +113,11 @@ def find_callable(name: str, kind: str, project: str) -> Callable[..., Any]:
 
 def _find(name: str, kind: str, project: str, what: str, is_one: Callable[[Any], bool]) -> Any:
     own = load_project(project)
+    by_path = getattr(getattr(own, OWN, None), "find_class_path", None)
+    if by_path is not None and "." in name:
+        found = by_path(name)
+        if is_one(found):
+            return found
     modules = [own, *map(importlib.import_module, LIBRARIES.get(kind, ()))]
     for module in modules:
         found = getattr(module, name, None)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
@@ -148,3 +149,98 @@ class DrawingBlobs(Blobs):
     def prepare_data(self):
         DrawingBlobs.times += 1
         torch.rand(DrawingBlobs.times)
+
+
+class SeveralLoaders(Blobs):
+    """Validates on two sets, and tests on a third one."""
+
+    def val_dataloader(self):
+        return [super().val_dataloader(), DataLoader(self.valid_set, batch_size=8)]
+
+    def test_dataloader(self):
+        return DataLoader(self.train_set, batch_size=8)
+
+
+class TakesSeveral(LitBlobs):
+    """Validates on several loaders, and has a test."""
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        super().validation_step(batch, batch_idx)
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+class TestsElse(TakesSeveral):
+    def test_step(self, batch, batch_idx):
+        self(batch[0])
+        self.log("error", 1.0)
+
+
+class TestedBlobs(Blobs):
+    def test_dataloader(self):
+        return DataLoader(self.train_set, batch_size=8)
+
+
+class DictBlobs(Blobs):
+    """Batches of mappings, with more in them than the network takes."""
+
+    def val_dataloader(self):
+        return self.named(self.valid_set)
+
+    def train_dataloader(self):
+        return self.named(self.train_set)
+
+    def named(self, data):
+        rows = [{"name": "a", "parts": {"image": x, "scale": torch.ones(1)}, "label": y} for x, y in data]
+        return DataLoader(rows, batch_size=12)
+
+
+class TakesMapping(LitBlobs):
+    """Its forward takes a mapping and a constant, and what it returns holds one."""
+
+    def forward(self, parts, gain: float = 1.0, *, bias: int = 0):
+        logits = self.net(parts["image"] * parts["scale"].reshape(-1, 1, 1, 1)) * gain + bias
+        return {"logits": logits, "kind": "blobs"}
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self(batch["parts"], 1.0)["logits"], batch["label"])
+
+    def validation_step(self, batch, batch_idx):
+        logits = self(batch["parts"], 1.0, bias=0)["logits"]
+        self.log("val_acc", (logits.argmax(1) == batch["label"]).float().mean())
+
+
+class FlattensFirst(LitBlobs):
+    """Calls its network with something else than an element of a batch, after it has logged."""
+
+    def forward(self, rows):
+        return self.net(rows)
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self(batch[0].flatten(1)), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        self.log("seen", float(self.trainer.num_val_batches[0]))
+        super().validation_step((batch[0].flatten(1), batch[1]), batch_idx)
+
+
+class HasAnExample(LitBlobs):
+    """Its validation goes around forward, which takes something else than a batch has."""
+
+    def __init__(self, lr: float = 0.003):
+        super().__init__(lr=lr)
+        self.example_input_array = torch.rand(3, 64)
+
+    def forward(self, rows):
+        return self.net(rows)
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+class OwnLogger(CSVLogger):
+    """A logger of somebody's own."""

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor, nn
 
 from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.errors import ConfigError, ExportError
-from otter_ray.projects.lightning.data import Split, network_inputs, read_splits, seed, set_up
+from otter_ray.projects.lightning.calls import Call, call_of, calls, first_call, quiet_trainer
+from otter_ray.projects.lightning.data import (
+    SETUP_HOOKS,
+    Split,
+    done,
+    keep_set_up,
+    read_splits,
+    read_test,
+    seed,
+    set_up,
+)
+from otter_ray.projects.lightning.structure import Structure, take_apart
 from otter_ray.train.model.module_mixin import BaseMixin, Labels, Run
 from otter_ray.train.model.score_range import Outputs, ScoreRange, as_tuple, sampled_range
 from otter_ray.train.tracking.lightning_warnings import quiet_lightning
-
-# What Lightning calls around a validation to have the data there.
-SETUP_HOOKS = ("prepare_data", "setup", "teardown")
 
 
 class _CannotReplayError(Exception):
@@ -30,43 +38,39 @@ class _CannotReplayError(Exception):
 
 
 class Network(nn.Module):
-    """What is exported: the module's `forward`, whose outputs become a list.
+    """What is exported: the module's `forward`, whose inputs and outputs become lists of tensors.
 
     Args:
         module: The module.
+        call: Returns how its validation calls it.
 
     Attributes:
-        keys: What the last outputs were called; None if they were no mapping.
-        kind: The type of the last outputs.
+        structure: Of the last outputs.
     """
 
-    def __init__(self, module: L.LightningModule) -> None:
+    def __init__(self, module: L.LightningModule, call: Callable[[], Call]) -> None:
         super().__init__()
-        self.module = module
-        self.keys: list[str] | None = None
-        self.kind: type[Any] = Tensor
+        self.module, self._call = module, call
+        self.structure = Structure(("",), next)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in order."""
         # Of the class: a validation may have another one in its place.
-        outputs = type(self.module).forward(self.module, *inputs)
-        self.kind = Tensor if isinstance(outputs, Tensor) else type(outputs)
-        self.keys = [str(key) for key in outputs] if isinstance(outputs, Mapping) else None
-        found = (outputs,) if self.kind is Tensor else tuple(outputs.values() if self.keys else outputs)
-        if not found or not all(isinstance(output, Tensor) for output in found):
+        outputs = self._call().repeat(partial(type(self.module).forward, self.module), inputs)
+        try:
+            found, self.structure = take_apart(outputs)
+        except TypeError as exc:
+            name = type(self.module).__name__
+            message = f"returns something other than tensors: {exc}. Leave it out of forward."
+            raise ExportError(f"{name}.forward {message}") from exc
+        if not found:
             message = "forward must return a tensor, or tuples or mappings of them, to be exported"
             raise ExportError(f"{type(self.module).__name__}.{message}")
-        return found
+        return tuple(found)
 
     def like_forward(self, outputs: Sequence[Tensor]) -> Any:
         """Return outputs as the module's `forward` returns them."""
-        if self.kind is Tensor:
-            return outputs[0]
-        if self.keys is not None:
-            named = dict(zip(self.keys, outputs, strict=True))
-            return named if self.kind is dict else self.kind(**named)
-        make = getattr(self.kind, "_make", list if self.kind is list else tuple)  # of a named tuple
-        return make(outputs)
+        return self.structure.filled(iter(outputs))
 
 
 class Adapter(BaseMixin, L.LightningModule):
@@ -82,7 +86,7 @@ class Adapter(BaseMixin, L.LightningModule):
 
     def __init__(self, config: LightningConfig, module: L.LightningModule) -> None:
         super().__init__()
-        self.config, self.network = config, Network(module)
+        self.config, self.network = config, Network(module, partial(exported_call, config))
 
     @property
     def lightning_module(self) -> L.LightningModule:
@@ -113,13 +117,20 @@ class Adapter(BaseMixin, L.LightningModule):
         return loss if loss.requires_grad else loss + 0 * sum(each.sum() for each in self.parameters())
 
     def exported_batch(self, batch: Any) -> tuple[Sequence[Tensor], Labels]:
-        """Return what the network takes. The labels are the module's own affair."""
-        inputs = network_inputs(self.config, batch)
-        return inputs, torch.zeros(len(inputs[0]), 0)
+        """Return what the network takes. Labels are the module's own affair; these say whether it is a test.
+
+        Args:
+            batch: Of `Evaluation`.
+        """
+        call, is_test = batch
+        return [tensor.cpu() for tensor in call.tensors], torch.zeros(len(call.tensors[0]), int(is_test))
 
     def measure(self, run: Run, outputs: Any, labels: Labels) -> tuple[dict[str, float], str]:
         """Return what the module logs in a validation whose `forward` is `run`."""
-        metrics, calls = self.validated(run)
+        is_test = bool(labels is not None and labels.shape[1])
+        metrics, calls = self.validated(run, is_test=is_test)
+        if is_test:
+            return metrics, ""
         name, metric = type(self.lightning_module).__name__, self.config.metric
         if calls and self._depends_on_outputs(run, metrics.get(metric, math.nan)):
             return metrics, ""
@@ -159,75 +170,68 @@ class Adapter(BaseMixin, L.LightningModule):
         except _CannotReplayError:
             return None
 
-    def validated(self, run: Run, batches: int | None = None) -> tuple[dict[str, float], int]:
-        """Validate with another network in place of `forward`.
+    def validated(
+        self, run: Run, batches: int | None = None, is_test: bool = False
+    ) -> tuple[dict[str, float], int]:
+        """Validate or test with another network in place of `forward`.
 
         Args:
             run: The network.
-            batches: How many batches of the validation set; None for all.
+            batches: How many batches of each loader; None for all that the config allows.
+            is_test: Whether the test split is run.
 
         Returns:
-            What the module logged, and how often it called the network.
+            What the module logged, and how often it called the network. A test's figure for the study's metric
+            has the metric's name.
         """
-        calls, signature = 0, inspect.signature(self.lightning_module.forward)
+        calls, module = 0, self.lightning_module
 
-        def forward(*inputs: Tensor, **named: Tensor) -> Any:
+        def forward(*inputs: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
-            given = [*signature.bind(*inputs, **named).args]
-            while given and given[-1] is None:
-                given.pop()
+            given = call_of(self.config, module, inputs, named).tensors
             self._check_inputs(given)
             return self.network.like_forward(run([tensor.detach() for tensor in given]))
 
-        data = self._valid.source
-        is_data = isinstance(data, L.LightningDataModule)
+        split = self._splits[is_test]
+        data = split.source if isinstance(split.source, L.LightningDataModule) else None
         hooks: dict[str, Callable[..., Any]] = {"forward": forward}
-        if not is_data:
-            _ = self._has_own_data
-            hooks |= dict.fromkeys(SETUP_HOOKS, _done)
-        with _replaced(self.lightning_module, hooks), quiet_lightning():
-            trainer = L.Trainer(
-                accelerator="cpu",
-                devices=1,
-                # A module may log pictures itself, where the training had a logger.
-                logger=DummyLogger() if self.config.logger_sections() else False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                limit_val_batches=1.0 if batches is None else batches,
-            )
+        if data is None:
+            self._set_up_once(is_test)
+            hooks |= dict.fromkeys(SETUP_HOOKS, done)
+        most = 1.0 if split.limit is None else split.limit
+        with _replaced(module, hooks), quiet_lightning():
+            trainer = quiet_trainer(self.config, is_test, most if batches is None else batches)
             seed(self.config)
             try:
-                trainer.validate(self.lightning_module, data if is_data else None, verbose=False)
+                (trainer.test if is_test else trainer.validate)(module, data, verbose=False)
             finally:
-                self.lightning_module.trainer = None
+                module.trainer = None
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if is_test and (name := name_in_test(self.config, metrics)) is not None:
+            metrics = {self.config.metric: metrics[name], **metrics}
         return metrics, calls
 
     @cached_property
-    def _valid(self) -> Split:
-        valid = read_splits(self.config)[1]
-        # It is set up for training, where a validation needs the same split, and stays so for the next one.
-        for hook in SETUP_HOOKS:
-            setattr(valid.source, hook, _done)
-        return valid
+    def _splits(self) -> dict[bool, Split]:
+        return _Splits(self.config)
 
-    @cached_property
-    def _has_own_data(self) -> bool:
-        """Set up the module, which has the loaders, for training: only then may it make them."""
-        set_up(self.config, self.lightning_module)
-        return True
+    def _set_up_once(self, is_test: bool) -> None:
+        """Set up the module, which has the loaders: only then may it make them."""
+        stages = vars(self).setdefault("_stages", set())
+        if not stages:
+            set_up(self.config, self.lightning_module)
+        if is_test and is_test not in stages:
+            self.lightning_module.setup("test")
+        stages.add(is_test)
 
-    def _check_inputs(self, given: Sequence[Any]) -> None:
+    def _check_inputs(self, given: Sequence[Tensor]) -> None:
         """Refuse a call of `forward` with something else than what is exported."""
-        keys = self.config.onnx.inputs if self.config.onnx else None
-        count = 1 if keys is None else len(keys)
-        if len(given) != count or not all(isinstance(value, Tensor) for value in given):
-            kinds = ", ".join(type(value).__name__ for value in given)
+        count = len(exported_call(self.config).tensors)
+        if len(given) != count:
             message = (
-                f"the validation calls forward with {kinds}, and the exported network takes {count} "
-                "tensors. Name, in order, the elements of a batch that it is called with."
+                f"the validation calls forward with {len(given)} tensors, and the exported network takes "
+                f"{count}. Name, in order, the elements of a batch that it is called with."
             )
             raise ConfigError([self.config.problem("onnx.inputs", message)])
 
@@ -247,8 +251,52 @@ class Adapter(BaseMixin, L.LightningModule):
         return metrics
 
 
-def _done(*args: Any, **kwargs: Any) -> None:
-    """Do what has been done already."""
+class _Splits(dict[bool, Split]):
+    """The validation set, and the test split under True, each set up once."""
+
+    def __init__(self, config: LightningConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def __missing__(self, is_test: bool) -> Split:
+        split = self[is_test] = read_test(self.config) if is_test else read_splits(self.config)[1]
+        keep_set_up(split.source)  # for training, where a validation needs the same split
+        return split
+
+
+class Evaluation:
+    """What a split's batches are to the exported network: calls of `forward`, each with the kind of split.
+
+    Args:
+        config: The config.
+        split: The split.
+    """
+
+    def __init__(self, config: LightningConfig, split: Split) -> None:
+        self.config, self.split = config, split
+
+    def __iter__(self) -> Iterator[tuple[Call, bool]]:
+        return ((call, self.split.is_test) for call in calls(self.config, self.split))
+
+
+def exported_call(config: LightningConfig) -> Call:
+    """Return how the validation of a config calls the network, which decides what is exported."""
+    return _exported_call(json.dumps(config.to_dict(), sort_keys=True), config.name)
+
+
+@lru_cache(maxsize=16)
+def _exported_call(text: str, name: str) -> Call:
+    config = LightningConfig.from_dict(json.loads(text), name)
+    assert isinstance(config, LightningConfig)
+    return first_call(config, read_splits(config)[1])
+
+
+def name_in_test(config: LightningConfig, logged: Mapping[str, float]) -> str | None:
+    """Return what a test calls the study's metric, among what it logs; None if nothing is called so."""
+    metric = config.metric
+    usual = [metric, *(re.sub(word, "test", metric, count=1) for word in ("validation", "valid", "val"))]
+    wanted = [config.test_metric] if config.test_metric else usual
+    return next((name for name in wanted if name in logged), None)
 
 
 def _disturbed(run: Run, disturb: Callable[[Tensor], Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:

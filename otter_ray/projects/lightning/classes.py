@@ -6,14 +6,21 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import make_dataclass
 from typing import Any, TypeVar
 
+import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningCLI, LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from otter_ray.config.lightning_config import IMPORT_PATH, ClassPath
+from otter_ray.config.lightning_config import IMPORT_PATH, ClassPath, LightningConfig
 from otter_ray.errors import did_you_mean, in_one_line
+from otter_ray.projects.lightning.aliases import use_one_lightning
+from otter_ray.train.checks.option_checks import REFUSED_CALLBACKS
 from otter_ray.train.checks.trainer_checks import Flaw
 from otter_ray.train.registry import unknown_arguments
 
@@ -33,8 +40,7 @@ def build_class(section: ClassPath, base: type[T], key: str) -> T:
         base: What its class must be a child of.
         key: The section's key.
     """
-    parser = _parser(key, base)
-    built = parser.instantiate_classes(parser.parse_object({key: section.model_dump()}))[key]
+    built = _built(key, base, section)
     assert isinstance(built, base)
     return built
 
@@ -48,20 +54,24 @@ def build_callbacks(listed: list[Any]) -> list[Callback]:
     return callbacks
 
 
-def class_flaws(section: ClassPath, base: type[Any], key: str) -> list[Flaw]:
+def class_flaws(
+    section: ClassPath, base: type[Any] | tuple[type[Any], ...], key: str, wanted: Any = None
+) -> list[Flaw]:
     """Return what is wrong with a section: its class, an argument's name, or a type.
 
     Args:
         section: The section.
-        base: What its class must be a child of.
+        base: What its class must be a child of; or several, of which one will do.
         key: The section's key.
+        wanted: What jsonargparse is to make of it; None for an object of `base`.
     """
     try:
         cls = find_class_path(section.class_path)
     except LookupError as exc:
         return [(f"{key}.class_path", str(exc.args[0]))]
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        return [(f"{key}.class_path", f"{section.class_path} is no {base.__name__}. Name a child of it.")]
+        names = " or ".join(each.__name__ for each in (base if isinstance(base, tuple) else (base,)))
+        return [(f"{key}.class_path", f"{section.class_path} is no {names}. Name a child of it.")]
     if flaws := [
         *(
             (f"{key}.init_args.{name}", text)
@@ -74,13 +84,54 @@ def class_flaws(section: ClassPath, base: type[Any], key: str) -> list[Flaw]:
         *_nested(section.init_args, f"{key}.init_args"),
     ]:
         return flaws
-    return _refused(_parser(key, base), {key: section.model_dump()}, key)
+    return _refused(_parser(key, wanted or base), {key: section.model_dump()}, key)
+
+
+def build_optimizers(config: LightningConfig, module: L.LightningModule) -> Any:
+    """Build what `optimizer:` and `lr_scheduler:` describe, in place of the module's own, as LightningCLI.
+
+    Args:
+        config: Has an optimizer.
+        module: Its weights are trained.
+    """
+    optimizer = _built("optimizer", OptimizerCallable, config.optimizer)(module.parameters())
+    if config.lr_scheduler is None:
+        return optimizer
+    schedule = _built("lr_scheduler", LRSchedulerCallable, config.lr_scheduler)(optimizer)
+    return LightningCLI.configure_optimizers(module, optimizer, schedule)
+
+
+def optimizer_flaws(config: LightningConfig) -> Iterator[Flaw]:
+    """Yield what is wrong with `optimizer:` and `lr_scheduler:`."""
+    if config.optimizer is not None:
+        yield from class_flaws(config.optimizer, Optimizer, "optimizer", OptimizerCallable)
+    if config.lr_scheduler is not None:
+        if config.optimizer is None:
+            yield "lr_scheduler", "is given without an `optimizer:` to schedule. Add one, or remove it."
+        base = (LRScheduler, ReduceLROnPlateau)
+        yield from class_flaws(config.lr_scheduler, base, "lr_scheduler", LRSchedulerCallable)
+
+
+def _built(key: str, wanted: Any, section: ClassPath | None) -> Any:
+    assert section is not None
+    parser = _parser(key, wanted)
+    return parser.instantiate_classes(parser.parse_object({key: section.model_dump()}))[key]
 
 
 def callback_flaws(listed: Any) -> list[Flaw]:
     """Return what is wrong with `trainer.callbacks`."""
-    flaws = [*_nested(listed, "trainer.callbacks")]
+    flaws = [*_nested(listed, "trainer.callbacks"), *_refused_callbacks(listed)]
     return flaws or _refused(_parser("callbacks", list[Callback]), {"callbacks": listed}, "trainer.callbacks")
+
+
+def _refused_callbacks(listed: Any) -> Iterator[Flaw]:
+    """Yield the callbacks that a run cannot have."""
+    for index, entry in enumerate(listed if isinstance(listed, list) else ()):
+        path = entry.get("class_path") if isinstance(entry, Mapping) else entry
+        with suppress(LookupError):  # told already
+            names = {base.__name__ for base in find_class_path(str(path)).__mro__}
+            for name in sorted(names & REFUSED_CALLBACKS.keys()):
+                yield f"trainer.callbacks.{index}", f"{path} {REFUSED_CALLBACKS[name]}"
 
 
 def find_class_path(path: str) -> Any:
@@ -92,6 +143,7 @@ def find_class_path(path: str) -> Any:
     if not IMPORT_PATH.fullmatch(path):
         raise LookupError(f"{path!r} is no class path. Write package.module.Class.")
     module, _, name = path.rpartition(".")
+    use_one_lightning()
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as exc:
@@ -162,6 +214,7 @@ def _parser(key: str, wanted: Any) -> Any:
     # Not above: it takes a tenth of a second, and only this project needs it.
     from jsonargparse import ArgumentParser, set_loader
 
+    use_one_lightning()
     set_loader(AS_IT_IS, lambda text: text)
     parser = ArgumentParser(exit_on_error=False, parser_mode=AS_IT_IS)
     # Not `add_subclass_arguments`, which takes a path to a file in place of any nested class.

@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
+from itertools import islice
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 
 from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.errors import ConfigError, DataError, in_one_line
 from otter_ray.projects.lightning.classes import build_class
 
+# What Lightning calls around a validation to have the data there.
+SETUP_HOOKS = ("prepare_data", "setup", "teardown")
+# Of `trainer:`: how much of each validation loader is run.
+LIMIT = "limit_val_batches"
+
 
 @dataclass(frozen=True)
 class Split:
-    """One of the data sets, as its author's loader gives it.
+    """One of the data sets, as its author's loaders give it.
 
     Attributes:
         source: The data module, set up; or the module, if it has the loaders.
-        loader: The loader; of several, the first.
+        loaders: The loaders, which Lightning runs one after the other.
+        limit: As in `trainer.limit_val_batches`: of each loader.
+        is_test: Whether it is the test split.
         unit: What is counted.
     """
 
     source: L.LightningDataModule | L.LightningModule
-    loader: Iterable[Any]
+    loaders: Sequence[Iterable[Any]]
+    limit: float | None = None
+    is_test: bool = False
     unit: str = "items"
 
+    @property
+    def loader(self) -> Iterable[Any]:
+        """The first loader."""
+        return self.loaders[0]
+
+    def batches(self) -> Iterator[tuple[Any, int, int]]:
+        """Yield each batch with its number and that of its loader, as `validation_step` gets them."""
+        for number, loader in enumerate(self.loaders):
+            for index, batch in enumerate(islice(loader, _most(loader, self.limit))):
+                yield batch, index, number
+
     def __len__(self) -> int:
-        """Return the number of items; 0 if the loader does not know it."""
+        """Return the number of items; 0 if a loader does not know it."""
         with suppress(TypeError, AttributeError):
-            return len(self.loader.dataset)  # type: ignore[attr-defined]
+            return sum(len(loader.dataset) for loader in self.loaders)  # type: ignore[attr-defined]
         return 0
+
+
+def _most(loader: Iterable[Any], limit: float | None) -> int | None:
+    """Return how many batches of a loader are run, as Lightning reads a limit; None for all."""
+    if limit is None or isinstance(limit, int):
+        return limit
+    return None if limit >= 1 else int(len(loader) * limit)  # type: ignore[arg-type]
 
 
 def seed(config: LightningConfig) -> None:
@@ -83,6 +112,16 @@ def set_up(config: LightningConfig, source: L.LightningDataModule | L.LightningM
     source.setup("fit")
 
 
+def keep_set_up(source: L.LightningDataModule | L.LightningModule) -> None:
+    """Let an object stay set up as it is, whoever asks it to set itself up, or to tidy up."""
+    for hook in SETUP_HOOKS:
+        setattr(source, hook, done)
+
+
+def done(*args: Any, **kwargs: Any) -> None:
+    """Do what has been done already."""
+
+
 def read_splits(config: LightningConfig) -> tuple[Split, Split]:
     """Return the training set and the validation set of a config, set up.
 
@@ -90,42 +129,64 @@ def read_splits(config: LightningConfig) -> tuple[Split, Split]:
         ConfigError: There is no such loader.
         DataError: The author's code failed.
     """
-    data = new_data_module(config)
-    source = new_module(config) if data is None else data
-    try:
+    source = _new_source(config)
+    with _author_errors(config, source):
         set_up(config, source)
-        train, valid = _first(source.train_dataloader()), _first(source.val_dataloader())
+        train, valid = listed(source.train_dataloader()), listed(source.val_dataloader())
+    return Split(source, train), Split(source, valid, (config.trainer.model_extra or {}).get(LIMIT))
+
+
+def read_test(config: LightningConfig) -> Split:
+    """Return the test split of a config whose data have one, set up.
+
+    Raises:
+        ConfigError: It cannot be set up.
+        DataError: It cannot be read.
+    """
+    source = _new_source(config)
+    with _author_errors(config, source):
+        set_up(config, source)
+        source.setup("test")
+        return Split(source, listed(source.test_dataloader()), is_test=True)
+
+
+def _new_source(config: LightningConfig) -> L.LightningDataModule | L.LightningModule:
+    data = new_data_module(config)
+    return new_module(config) if data is None else data
+
+
+@contextmanager
+def _author_errors(config: LightningConfig, source: object) -> Iterator[None]:
+    """Say whose code failed in the block."""
+    try:
+        yield
     except OSError as exc:
         raise DataError(f"{type(source).__name__} cannot read its data: {exc}") from exc
     except Exception as exc:  # the author's code
         message = f"{type(source).__name__} cannot set its data up: {in_one_line(exc).rstrip('.')}. Fix it."
         raise ConfigError([config.problem("data" if config.data else "model", message)]) from exc
-    return Split(source, train), Split(source, valid)
 
 
-def _first(loaders: Any) -> Iterable[Any]:
-    """Return a loader, or the first of several."""
-    while isinstance(loaders, Sequence | dict):
-        loaders = next(iter(loaders.values())) if isinstance(loaders, dict) else loaders[0]
-    found: Iterable[Any] = loaders
-    return found
+def listed(loaders: Any) -> list[Iterable[Any]]:
+    """Return the loaders of one, of several, or of nested ones, in Lightning's order."""
+    if isinstance(loaders, CombinedLoader):
+        return [*loaders.flattened]
+    if isinstance(loaders, Sequence | Mapping):
+        parts = loaders.values() if isinstance(loaders, Mapping) else loaders
+        return [loader for part in parts for loader in listed(part)]
+    return [loaders]
 
 
-def network_inputs(config: LightningConfig, batch: Any) -> list[Tensor]:
-    """Return what `forward` takes of a batch: what `onnx.inputs` names, or its first element.
+def named_inputs(config: LightningConfig, batch: Any) -> list[Tensor]:
+    """Return what `onnx.inputs` names in a batch; without that, its first element.
 
     Raises:
         ConfigError: The batch has no such element, or it is no tensor.
     """
     keys = config.onnx.inputs if config.onnx else None
     try:
-        if keys is not None:
-            found = [batch[key] for key in keys]
-        elif isinstance(batch, dict):
-            found = [next(iter(batch.values()))]
-        else:
-            found = [batch if isinstance(batch, Tensor) else batch[0]]
-    except (LookupError, TypeError) as exc:
+        found = [first_element(batch)] if keys is None else [_element(batch, key) for key in keys]
+    except (AttributeError, LookupError, TypeError) as exc:
         there = f" It has {', '.join(map(str, batch))}." if isinstance(batch, dict) else ""
         message = f"is {keys}, which a batch of the validation loader does not have.{there} Correct it."
         raise ConfigError([config.problem("onnx.inputs", message)]) from exc
@@ -136,3 +197,16 @@ def network_inputs(config: LightningConfig, batch: Any) -> list[Tensor]:
         )
         raise ConfigError([config.problem("onnx.inputs", message)])
     return [item.cpu() for item in found]
+
+
+def first_element(batch: Any) -> Any:
+    """Return the first element of a batch: of a mapping, a data class, or a sequence; or the batch."""
+    if isinstance(batch, Mapping):
+        return next(iter(batch.values()))
+    if is_dataclass(batch):
+        return getattr(batch, fields(batch)[0].name)
+    return batch if isinstance(batch, Tensor) else batch[0]
+
+
+def _element(batch: Any, key: str | int) -> Any:
+    return getattr(batch, str(key)) if is_dataclass(batch) else batch[key]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, DeviceStatsMonitor, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
@@ -20,7 +21,6 @@ from otter_ray.config.lightning_config import LightningConfig, NetworkOptions
 from otter_ray.config.schema import InputShape, Onnx
 from otter_ray.errors import (
     ConfigError,
-    DataError,
     ExportError,
     OtterError,
     Problem,
@@ -28,32 +28,39 @@ from otter_ray.errors import (
     did_you_mean,
     in_one_line,
 )
-from otter_ray.projects.lightning.adapter import Adapter
+from otter_ray.projects.lightning.adapter import Adapter, Evaluation, exported_call
 from otter_ray.projects.lightning.classes import (
     build_callbacks,
+    build_optimizers,
     callback_flaws,
     class_flaws,
     find_class_path,
+    optimizer_flaws,
 )
 from otter_ray.projects.lightning.data import (
+    LIMIT,
     Split,
-    network_inputs,
     new_data_module,
     new_module,
     read_splits,
+    read_test,
     seed,
 )
-from otter_ray.train.checks.option_checks import trainer_section_problems
+from otter_ray.train.checks.option_checks import component_flaws, trainer_section_problems
 from otter_ray.train.checks.trainer_checks import TRAINER_GIVEN, Flaw
 from otter_ray.train.checks.validation import Checker
 from otter_ray.train.distributed import torchrun_world_size
 from otter_ray.train.model.complexity import model_stats
-from otter_ray.train.model.example_inputs import example_inputs
+from otter_ray.train.torch_compat import uncompile
+
+logger = logging.getLogger(__name__)
 
 REHEARSED = 2  # batches of the validation set, as in Lightning's own sanity check
 OPSET = 17
 # Arguments of the Trainer that a config may have, although the run gives its own.
 REPLACED = ("callbacks", "enable_autolog_hparams")
+# They refuse a Trainer without a logger; LightningCLI gives every run one.
+FOR_LOGGERS = (LearningRateMonitor, DeviceStatsMonitor)
 # Entries of a checkpoint that may be more than plain data.
 HYPER_PARAMETERS = ("hyper_parameters", "datamodule_hyper_parameters")
 
@@ -119,11 +126,16 @@ def _is_plain(value: Any) -> bool:
 class OWN:
     """The functions, each called as the one that it stands for."""
 
+    # Where a logger's name is a class path.
+    find_class_path = staticmethod(find_class_path)
+
     @staticmethod
     def build_model(config: LightningConfig) -> Adapter:
         """Build the module, and seed again: what Lightning sets up next is the same in every process."""
         module = new_module(config)
         module.configure_model()
+        if config.optimizer is not None:
+            vars(module)["configure_optimizers"] = lambda: build_optimizers(config, module)
         seed(config)
         return Adapter(config, module)
 
@@ -140,6 +152,8 @@ class OWN:
         """Return the Trainer's arguments, and the callbacks that they list."""
         rest = {key: value for key, value in options.items() if key not in REPLACED}
         callbacks = build_callbacks(options.get("callbacks", []))
+        if not config.logger_sections():  # which these would ask for
+            callbacks = [each for each in callbacks if not isinstance(each, FOR_LOGGERS)]
         own = checkpoints_of(folder)
         for callback in callbacks:
             if isinstance(callback, ModelCheckpoint):
@@ -160,13 +174,14 @@ class OWN:
         return read_splits(config)[1]
 
     @staticmethod
-    def build_test(config: LightningConfig, valid: Split) -> None:
-        """Return no test set: nothing but training and validation is asked for."""
+    def build_test(config: LightningConfig, valid: Split) -> Split | None:
+        """Return the test split, if there is one and its test logs the study's metric."""
+        return read_test(config) if has_test(config) else None
 
     @staticmethod
     def evaluation_loader(config: LightningConfig, dataset: Split) -> Iterable[Any]:
-        """Return the author's loader."""
-        return dataset.loader
+        """Return what the author's loaders are to the exported network."""
+        return Evaluation(config, dataset)
 
     @staticmethod
     def section_problems(config: LightningConfig, checker: Checker) -> list[Problem]:
@@ -174,7 +189,10 @@ class OWN:
         flaws = [*_class_flaws(config)]
         found = [config.problem(key, message) for key, message in flaws or _validation_flaws(config)]
         given = ["plugins", *(key for key in TRAINER_GIVEN if key not in REPLACED)]
-        found += [*trainer_section_problems(config, checker.gpus, given), *checker.precision(config)]
+        section = trainer_section_problems(config, checker.gpus, given)
+        # The export's validation has the same limit.
+        found += [problem for problem in section if problem.key != f"trainer.{LIMIT}"]
+        found += checker.precision(config)
         return found or checker.trainer(config)
 
     @staticmethod
@@ -234,12 +252,13 @@ class OWN:
     @staticmethod
     def wrap(config: LightningConfig, model: Adapter) -> nn.Module:
         """Return the module's `forward`, in evaluation mode."""
+        uncompile(model)
         return model.network.eval()
 
     @staticmethod
     def model_inputs(config: LightningConfig, batch: int) -> list[Tensor]:
-        """Make up inputs of the exported shapes."""
-        return [*example_inputs(OWN.onnx_section(config), batch).values()]
+        """Return items of the validation set: no others are certain to be what the network takes."""
+        return exported_call(config).rows(batch)
 
     @staticmethod
     def write_model_stats(config: LightningConfig, model: Adapter, folder: Path) -> None:
@@ -264,6 +283,15 @@ def _class_flaws(config: LightningConfig) -> Iterator[Flaw]:
     yield from class_flaws(config.model, L.LightningModule, "model")
     if config.data is not None:
         yield from class_flaws(config.data, L.LightningDataModule, "data")
+    yield from optimizer_flaws(config)
+    for key, section in config.logger_sections():
+        flaws = component_flaws("logger", section, config.project)
+        yield from ((f"{key}.{below}", message) for below, message in flaws)
+    if strategy := (config.trainer.model_extra or {}).get("strategy"):
+        message = (
+            f"is {strategy}, and a trial is one process, which needs none. Remove it, or set it to auto."
+        )
+        yield "trainer.strategy", message
     yield from callback_flaws((config.trainer.model_extra or {}).get("callbacks", []))
     if torchrun_world_size() > 1:
         yield (
@@ -286,13 +314,49 @@ def _validation_flaws(config: LightningConfig) -> Iterator[Flaw]:
         yield key, f"{source.__name__} has no val_dataloader, so nothing can be validated. Write one."
 
 
+def has_test(config: LightningConfig) -> bool:
+    """Say whether the winner can be tested: there is a test, with data, that logs the study's metric."""
+    module = find_class_path(config.model.class_path)
+    source = find_class_path(config.data.class_path) if config.data else module
+    own = (L.LightningModule.test_dataloader, L.LightningDataModule.test_dataloader)
+    if module.test_step is L.LightningModule.test_step or source.test_dataloader in own:
+        return False
+    return _logs_in_test(json.dumps(config.to_dict(), sort_keys=True), config.name)
+
+
+@lru_cache(maxsize=16)
+def _logs_in_test(text: str, name: str) -> bool:
+    """Test an untrained module on the first batches, and say whether it logs the study's metric."""
+    config = LightningConfig.from_dict(json.loads(text), name)
+    assert isinstance(config, LightningConfig)
+    model = OWN.build_model(config)
+    model.eval().outputs(OWN.model_inputs(config, 1))  # whose structure a test's outputs have
+    try:
+        logged, _ = model.validated(model.outputs, REHEARSED, is_test=True)
+    except Exception as exc:  # the author's code
+        message = f"its test fails, and the winner is not tested: {in_one_line(exc).rstrip('.')}."
+        logger.warning(f"{config.model.name}: {message}")
+        return False
+    if config.metric in logged:
+        return True
+    there = f"It logs {', '.join(sorted(logged))}." if logged else "It logs nothing."
+    message = f"its test logs nothing called as {config.metric}, and the winner is not tested. {there}"
+    logger.warning(f"{config.model.name}: {message} Name one of them: test_metric.")
+    return False
+
+
 @lru_cache(maxsize=16)
 def _onnx_section(text: str, name: str) -> Onnx:
     """Return what the config of this JSON text exports, of which one batch is run."""
     config = LightningConfig.from_dict(json.loads(text), name)
     assert isinstance(config, LightningConfig)
     own = config.onnx or NetworkOptions()
-    inputs = network_inputs(config, _first_batch(config))
+    call = exported_call(config)
+    inputs = [tensor.cpu() for tensor in call.tensors]
+    if not inputs or any(tensor.shape[:1] != inputs[0].shape[:1] or not tensor.dim() for tensor in inputs):
+        shapes = [list(tensor.shape) for tensor in inputs]
+        message = f"is called with tensors of {shapes}: the first axis of each must be the batch"
+        raise ExportError(f"{config.model.name}.forward {message}.")
     network = OWN.build_model(config).network.eval()
     try:
         with torch.inference_mode():
@@ -311,8 +375,8 @@ def _onnx_section(text: str, name: str) -> Onnx:
     section = Onnx(
         name=config.model.name,
         input_shape={},
-        input_names=own.input_names or _names("input", len(inputs)),
-        output_names=own.output_names or network.keys or _names("output", len(outputs)),
+        input_names=own.input_names or _names("input", call.structure.names),
+        output_names=own.output_names or _names("output", network.structure.names),
         options={"opset_version": own.opset_version or OPSET},
     )
     for key, count, names in (
@@ -328,12 +392,10 @@ def _onnx_section(text: str, name: str) -> Onnx:
     return section
 
 
-def _first_batch(config: LightningConfig) -> Any:
-    valid = read_splits(config)[1]
-    for batch in valid.loader:
-        return batch
-    raise DataError(f"{type(valid.source).__name__}: its val_dataloader gives no batch. Give it some items.")
-
-
-def _names(what: str, count: int) -> list[str]:
-    return [what] if count == 1 else [f"{what}_{index}" for index in range(count)]
+def _names(what: str, names: Sequence[str]) -> list[str]:
+    """Return names for the file: those of arguments and keys, if each has one of its own."""
+    if len(names) == 1 and (what == "input" or not names[0]):
+        return [what]
+    if len({*names}) == len(names) and not any(name.isdecimal() for name in names):
+        return [*names]
+    return [f"{what}_{index}" for index in range(len(names))]

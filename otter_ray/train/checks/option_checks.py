@@ -25,9 +25,9 @@ from otter_ray.train.tracking.loggers import missing_package
 # Lightning's callback -> why a run cannot have it, and what to do.
 REFUSED_CALLBACKS = {
     "LearningRateFinder": "tries learning rates for itself, and no report or config would have the one that "
-    "it takes. Search optimizer.options.lr instead.",
+    "it takes. Search the learning rate instead.",
     "BatchSizeFinder": "tries batch sizes for itself, and no report or config would have the one that it "
-    "takes. Search common.batch_size instead.",
+    "takes. Search the batch size instead.",
     "StochasticWeightAveraging": "averages the weights after the last validation: no checkpoint would have "
     "them. Use WeightAveraging or EMAWeightAveraging.",
 }

@@ -14,11 +14,10 @@ from otter_ray.config import Config
 from otter_ray.errors import ConfigError, Problem, in_one_line
 from otter_ray.export.architecture import architecture_key
 from otter_ray.export.model_stats import measure_untrained, single_thread, untrained_model
-from otter_ray.export.onnx_file import onnx_section
 from otter_ray.isolation import ProcessCrashError, run_isolated
 from otter_ray.space import Parameter, SearchProblem
 from otter_ray.space.space import Assignment
-from otter_ray.train.model.example_inputs import example_inputs
+from otter_ray.train.model.example_inputs import model_inputs
 from otter_ray.tune.constraints import (
     ARCHITECTURE_SECTIONS,
     ModelStatsCache,
@@ -141,7 +140,7 @@ def _fly(
         begin(Stage.EXPORT)
         stats = cache.known(config) or measure_untrained(config, cache.names, model)
         begin(Stage.FORWARD)
-        loss = model.train().pretend_loss(*example_inputs(onnx_section(config), BATCH).values())
+        loss = model.train().pretend_loss(*model_inputs(config, BATCH))
         begin(Stage.BACKWARD)
         loss.backward()  # type: ignore[no-untyped-call]
     except OSError:
