@@ -181,8 +181,8 @@ class Adapter(BaseMixin, L.LightningModule):
             is_test: Whether the test split is run.
 
         Returns:
-            What the module logged, and how often it called the network. A test's figure for the study's metric
-            has the metric's name.
+            What the module logged, and how often it called the network. The study's metric of a test is under
+            its own name as well.
         """
         calls, module = 0, self.lightning_module
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.errors import ConfigError, DataError, ExportError
 from otter_ray.projects.lightning.data import (
-    LIMIT,
     Split,
     first_element,
     keep_set_up,
@@ -99,9 +98,10 @@ def call_of(config: LightningConfig, module: L.LightningModule, inputs: Any, nam
             if name in parameters and parameters[name].default is not inspect.Parameter.empty
         ]
         if optional:
+            given, spare = ", ".join(with_tensors), " and ".join(optional)
             message = (
-                f"the validation calls forward with {', '.join(with_tensors)}, and {' and '.join(optional)} can "
-                "be left out. Name, in order, the elements of a batch that the exported network takes."
+                f"the validation calls forward with {given}, and {spare} can be left out. "
+                "Name, in order, the elements of a batch that the exported network takes."
             )
             raise ConfigError([config.problem("onnx.inputs", message)])
     return Call(tensors, structure, tuple(positional))
@@ -214,7 +214,8 @@ def quiet_trainer(config: LightningConfig, is_test: bool, batches: float) -> L.T
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            **{"limit_test_batches" if is_test else LIMIT: batches},
+            limit_test_batches=batches if is_test else None,
+            limit_val_batches=None if is_test else batches,
         )
 
 

@@ -55,7 +55,7 @@ class Split:
     def __len__(self) -> int:
         """Return the number of items; 0 if a loader does not know it."""
         with suppress(TypeError, AttributeError):
-            return sum(len(loader.dataset) for loader in self.loaders)  # type: ignore[attr-defined]
+            return sum(len(loader.dataset) for loader in self.loaders)  # type: ignore[attr-defined, misc]
         return 0
 
 
