@@ -41,7 +41,7 @@ def add(app: typer.Typer, name: str) -> None:
 
 def overview() -> typer.Typer:
     """Return the app that knows every command and the options without one."""
-    app = typer.Typer(add_completion=False, no_args_is_help=True)
+    app = typer.Typer(no_args_is_help=True)
     app.callback()(_otter_ray)
     for name in COMMANDS:
         add(app, name)

@@ -20,14 +20,45 @@ USER_ERROR, INTERRUPTED = 2, 130
 # Errors of a path that are the user's to fix: a folder in place of a file, no right to write, and so on.
 UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 
+
+def complete_config(incomplete: str) -> list[str]:
+    """Return the names of configs that begin so, for the shell."""
+    return _completed("configs", incomplete)
+
+
+def complete_space(incomplete: str) -> list[str]:
+    """Return the names of search spaces that begin so, for the shell."""
+    return _completed("search_spaces", incomplete)
+
+
+def _completed(folder: str, incomplete: str) -> list[str]:
+    from otter_ray.config.lookup import known_names
+
+    return [name for name in known_names(folder) if name.startswith(incomplete)]
+
+
 ConfigName = Annotated[
-    str, typer.Argument(metavar="CFG", help="Name (in configs/) or path of the config's YAML file.")
+    str,
+    typer.Argument(
+        metavar="CFG",
+        help="Name (in configs/) or path of the config's YAML file.",
+        autocompletion=complete_config,
+    ),
 ]
 
 Sets = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Override one key of the config. Can be given several times."
+    ),
+]
+
+SpaceSets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set-space",
+        metavar="KEY=VALUE",
+        help="Override one key of the search space, such as study.retries. Can be given several times.",
     ),
 ]
 

@@ -11,19 +11,17 @@ from pydantic import PrivateAttr
 
 from otter_ray.config.lightning_cli import LIGHTNING, is_lightning_cli, without_fit_level
 from otter_ray.config.lookup import find_config
-from otter_ray.config.paths import KeyPath, assign, dotted, overlap, plain, read, split
+from otter_ray.config.overrides import SET, Overrides, assign_overrides, parse_overrides
+from otter_ray.config.paths import KeyPath, overlap, plain, read, split
 from otter_ray.config.schema import Sections
 from otter_ray.config.secret_values import secrets_in
 from otter_ray.config.types import Flaw, Section, is_number, validate
 from otter_ray.config.user_paths import path_flaws, with_homes
-from otter_ray.config.yaml_reader import Origin, Place, read_document, read_value
+from otter_ray.config.yaml_reader import Origin, Place, read_document
 from otter_ray.errors import ConfigError, Problem
 from otter_ray.files import is_name
 from otter_ray.formatting import short_repr
 
-SET = "--set"
-# What changes a config: `key=value` texts as `--set` gives them, or dotted keys and their values.
-Overrides = Sequence[str] | Mapping[str, Any]
 # They follow from the backbone and the image size; the run fills in -1.
 DERIVED = ("model.head.options.in_dim", "model.head.options.feature_map_size")
 DERIVED_FROM = ("model.backbone", "onnx.input_shape")
@@ -115,7 +113,7 @@ class Config(Sections):
 
     def with_sets(self, sets: Overrides) -> Config:
         """Return a checked copy with these changes, which errors name `--set`. Raises ConfigError."""
-        values, malformed = _parsed(sets)
+        values, malformed = parse_overrides(sets, SET, _of_the_space)
         return self._changed(values, Place(SET), malformed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,7 +134,7 @@ class Config(Sections):
         return self._plain
 
     def _changed(self, values: Mapping[str, Any], place: Place, problems: list[Problem]) -> Config:
-        data, origin, refused = _assigned(self._data(), self._origin, values, place)
+        data, origin, refused = assign_overrides(self._data(), self._origin, values, place)
         return self._build(data, origin, [*problems, *refused])
 
     def _derived(self, values: Mapping[str, Any]) -> dict[str, int]:
@@ -178,60 +176,18 @@ def load_config(name_or_path: str, sets: Overrides = (), name: str | None = None
     """
     data, origin = without_fit_level(*read_document(find_config(name_or_path)))
     origin = origin if name is None else replace(origin, name=name)
-    values, malformed = _parsed(sets)
-    data, origin, refused = _assigned(data, origin, values, Place(SET))
+    values, malformed = parse_overrides(sets, SET, _of_the_space)
+    data, origin, refused = assign_overrides(data, origin, values, Place(SET))
     return Config._build(data, origin, [*malformed, *refused])
 
 
-def _parsed(sets: Overrides) -> tuple[dict[str, Any], list[Problem]]:
-    if isinstance(sets, Mapping):
-        values = {str(key): value for key, value in sets.items()}
-        refused = [key for key in values if _is_of_the_space(key)]
-        return {key: values[key] for key in values if key not in refused}, [*map(_of_the_space, refused)]
-    values = {}
-    problems: list[Problem] = []
-    for text in sets:
-        key, equals, value = text.partition("=")
-        key = key.strip()
-        if not equals:
-            problems.append(Problem(dotted((key,)), "has no value. Write key=value.", SET))
-            continue
-        if _is_of_the_space(key):
-            problems.append(_of_the_space(key))
-            continue
-        try:
-            values[key] = read_value(value, SET)
-        except ConfigError as exc:
-            problems += [Problem(dotted((key,)), problem.message, SET) for problem in exc.problems]
-    return values, problems
-
-
-def _is_of_the_space(key: str) -> bool:
-    return key.partition(".")[0] in SPACE_SECTIONS
-
-
-def _of_the_space(key: str) -> Problem:
+def _of_the_space(key: str) -> str | None:
+    """Say that a key is one of the search space, if it is."""
     section = key.partition(".")[0]
-    message = f"`{section}` belongs to the search space, and --set changes the config. "
-    remedy = "Change a copy of the space's file, and give it with --space."
-    return Problem(dotted((key,)), message + remedy, SET)
-
-
-def _assigned(
-    data: dict[str, Any], origin: Origin, values: Mapping[str, Any], place: Place
-) -> tuple[dict[str, Any], Origin, list[Problem]]:
-    """Return `data` with the dotted `values`, where they come from now, and what could not be set."""
-    data = copy.deepcopy(data)
-    problems: list[Problem] = []
-    for key, value in values.items():
-        try:
-            path = split(key)
-            assign(data, path, plain(value, len(path)))
-        except (LookupError, TypeError) as exc:
-            problems.append(Problem(dotted((key,)), f"cannot be set: {exc.args[0]}", place.file))
-        else:
-            origin = origin.with_place(path, place)
-    return data, origin, problems
+    if section not in SPACE_SECTIONS:
+        return None
+    right = f"study.{key}" if section == "resources" else key
+    return f"is a key of the search space, and --set changes the config. Use --set-space {right}=VALUE."
 
 
 def _moves_derived(key: str) -> bool:

@@ -41,6 +41,11 @@ def find_space(name_or_path: str) -> Path:
     return _find(name_or_path, "search_spaces", "search space")
 
 
+def known_names(folder: str) -> list[str]:
+    """Return the names in `configs` or `search_spaces`: those of the current folder, and otter_ray's own."""
+    return sorted({path.stem for place in (Path(folder), _shipped(folder)) for path in place.glob("*.yaml")})
+
+
 def _find(name_or_path: str, folder: str, what: str) -> Path:
     name_or_path = with_home(name_or_path)
     folders = [Path(folder), _shipped(folder)]
@@ -48,7 +53,7 @@ def _find(name_or_path: str, folder: str, what: str) -> Path:
     for path in (Path(name_or_path), *(place / f"{stem}.yaml" for place in folders)):
         if _is_file(path):
             return path
-    raise ConfigError([Problem("", _absent(name_or_path, stem, folders, what))])
+    raise ConfigError([Problem("", _absent(name_or_path, stem, folders, what, known_names(folder)))])
 
 
 def _shipped(folder: str) -> Path:
@@ -64,8 +69,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _absent(name: str, stem: str, folders: Sequence[Path], what: str) -> str:
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+def _absent(name: str, stem: str, folders: Sequence[Path], what: str, known: Sequence[str]) -> str:
     there = f"There are: {', '.join(known)}." if known else "There are none."
     searched = " and ".join(str(folder) for folder in folders)
     if not folders[0].is_dir():

@@ -3,7 +3,7 @@
 from otter_ray.space.compatibility import check_space, idle_parameters
 from otter_ray.space.constraint import MODEL_STATS, Constraint
 from otter_ray.space.parameter import Parameter
-from otter_ray.space.parser import load_space
+from otter_ray.space.parser import load_space, space_with_sets
 from otter_ray.space.problem import Branch, SearchProblem
 from otter_ray.space.space import Space, space_to_yaml
 from otter_ray.space.study_options import StudyOptions
@@ -20,4 +20,5 @@ __all__ = [
     "idle_parameters",
     "load_space",
     "space_to_yaml",
+    "space_with_sets",
 ]

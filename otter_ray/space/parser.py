@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from otter_ray.config.lookup import find_space
-from otter_ray.config.paths import KeyPath
+from otter_ray.config.overrides import SET_SPACE, Overrides, assign_overrides, parse_overrides
+from otter_ray.config.paths import KeyPath, split
 from otter_ray.config.types import Flag, Flaw, Names, Number, Rule, ScalarValue, Section, validate
 from otter_ray.config.user_paths import PATH_KEY, with_home
-from otter_ray.config.yaml_reader import Origin, read_document
+from otter_ray.config.yaml_reader import Origin, Place, read_document
 from otter_ray.errors import ConfigError
 from otter_ray.formatting import short_repr
 from otter_ray.space.parameter import Kind, Parameter, condition_label
@@ -65,13 +67,27 @@ class _Written:
     is_alternative: bool
 
 
-def load_space(name_or_path: str) -> Space:
-    """Load the search space of that name or path.
+def load_space(name_or_path: str, sets: Overrides = ()) -> Space:
+    """Load the search space of that name or path, changed by `key=value` texts or by keys and values.
+
+    Args:
+        name_or_path: As `find_space` takes it.
+        sets: The changes. A key such as `parameters.optimizer.options.lr.low` may go through a searched key.
 
     Raises:
-        ConfigError: Every problem of the file.
+        ConfigError: Every problem of the file and of the changes.
     """
-    data, origin = read_document(find_space(name_or_path))
+    return _built(*read_document(find_space(name_or_path)), sets)
+
+
+def space_with_sets(space: Space, sets: Overrides) -> Space:
+    """Return a space with these changes, which errors name `--set-space`. Raises ConfigError."""
+    return _built(space.to_dict(), Origin(space.name), sets) if sets else space
+
+
+def _built(data: dict[str, Any], origin: Origin, sets: Overrides) -> Space:
+    values, problems = parse_overrides(sets, SET_SPACE, _not_of_the_space)
+    data, origin, refused = assign_overrides(data, origin, values, Place(SET_SPACE), partial(_path, data))
     file, flaws = validate(_File, data)
     parameters: list[Parameter] = []
     entries = [*_entries(data.get("parameters"))]
@@ -82,11 +98,30 @@ def load_space(name_or_path: str) -> Space:
         parameter, wrong = _parameter(written, origin)
         parameters += [parameter] if parameter else []
         flaws += wrong
-    problems = [origin.problem(*flaw) for flaw in flaws]
+    problems += [*refused, *(origin.problem(*flaw) for flaw in flaws)]
     problems += problems_between(parameters, {written.key for written in entries})
     if problems or file is None:
         raise ConfigError(problems)
     return Space(origin.name, tuple(in_order(parameters)), file.study, origin)
+
+
+def _not_of_the_space(key: str) -> str | None:
+    """Say that a key is none of a search space, if it is not."""
+    if key.partition(".")[0] in _File.model_fields:
+        return None
+    return "is not a key of the search space, which has `parameters` and `study`. Use --set for the config."
+
+
+def _path(data: dict[str, Any], key: str) -> KeyPath:
+    """Return the path of a dotted key. A searched key, which has dots itself, is one part of it."""
+    section, *rest = split(key)
+    known = data.get("parameters")
+    if section != "parameters" or not rest:
+        return (section, *rest)
+    for length in range(len(rest), 0, -1):
+        if isinstance(known, dict) and (searched := ".".join(rest[:length])) in known:
+            return (section, searched, *rest[length:])
+    return (section, ".".join(rest))
 
 
 def _entries(parameters: Any) -> Iterator[_Written]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from otter_ray.cli import Sets, cli_errors
+from otter_ray.cli import Sets, SpaceSets, cli_errors, complete_config, complete_space
 from otter_ray.console import lasting_streams
 from otter_ray.user_folders import use_sound_folders
 
@@ -19,15 +19,18 @@ def tune(
             metavar="CFG",
             help="Name (in configs/) or path of the config's YAML file. With --resume it can also be a "
             "study's folder, RUNS/CFG/STUDY: the study then continues with the settings stored there.",
+            autocompletion=complete_config,
         ),
     ],
     space: Annotated[
         str | None,
         typer.Option(
-            help="Name (in search_spaces/) or path of the search space. \\[default: the config's name]"
+            help="Name (in search_spaces/) or path of the search space. \\[default: the config's name]",
+            autocompletion=complete_space,
         ),
     ] = None,
     sets: Sets = None,
+    space_sets: SpaceSets = None,
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="Number of trials to run in all. \\[default: the search space's]"),
@@ -139,6 +142,7 @@ def tune(
             accept_changes=accept_changes,
             warm_start=warm_start,
             set=sets or [],
+            set_space=space_sets or [],
             storage=storage,
             address=address,
             time_budget=time_budget,

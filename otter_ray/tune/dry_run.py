@@ -1,4 +1,4 @@
-"""`--dry-run`: check all that a start checks, print the plan and sampled configs, and start nothing.
+"""`--dry-run`: check all that a start checks, print sampled configs and the plan, and start nothing.
 
 The preparation runs as for a start, in a temporary folder with copies of the files that it reads or changes.
 """
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 def dry_run(request: StudyRequest, session: RaySession, samples: int, reporter: ProgressReporter) -> None:
-    """Print the plan of a study, its search space, and sampled configs.
+    """Print sampled configs of a study, its search space, and at last its plan.
 
     Args:
         request: what is asked for.
@@ -62,9 +62,9 @@ def dry_run(request: StudyRequest, session: RaySession, samples: int, reporter: 
         _check_places(request)
         session.stop()
         context = prepare_study(request, folder, None, initial)
-        _log_plan(context, request.problem, machines)
+        _show_samples(request.problem, samples, reporter)
         _log_search(request.problem, context.model_stats)
-    _show_samples(request.problem, samples, reporter)
+        _log_plan(context, request.problem, machines)
     logger.info("the study can start; nothing was started")
 
 

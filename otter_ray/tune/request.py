@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from otter_ray.config import Config, is_trusted, load_config, project_here
-from otter_ray.config.config import Overrides
+from otter_ray.config.overrides import Overrides
 from otter_ray.config.types import validate
 from otter_ray.config.yaml_reader import Place
 from otter_ray.errors import ConfigError, Problem, StudyError
 from otter_ray.files import NAME_RULE, is_name
-from otter_ray.space import SearchProblem, Space, check_space, load_space
+from otter_ray.space import SearchProblem, Space, check_space, load_space, space_with_sets
 from otter_ray.space.study_options import StudyOptions
 from otter_ray.study.layout import StudyFolder, require_file
 
@@ -130,7 +130,11 @@ class StudyRequest:
 
 
 def load_problem(
-    config: str | Config, space: str | Space | None, sets: Overrides, name: str | None = None
+    config: str | Config,
+    space: str | Space | None,
+    sets: Overrides,
+    space_sets: Overrides = (),
+    name: str | None = None,
 ) -> SearchProblem:
     """Load a config and its search space.
 
@@ -138,6 +142,7 @@ def load_problem(
         config: Its name or path, or the config itself.
         space: Its name or path, or the space itself; None for the config's name.
         sets: Overrides of the config.
+        space_sets: Overrides of the space.
         name: What the config is called; None for the file's stem.
 
     Raises:
@@ -151,7 +156,10 @@ def load_problem(
         faults += exc.problems
     try:
         own = config.name if isinstance(config, Config) else Path(config).stem
-        searched = space if isinstance(space, Space) else load_space(space or own)
+        if isinstance(space, Space):
+            searched = space_with_sets(space, space_sets)
+        else:
+            searched = load_space(space or own, space_sets)
     except ConfigError as exc:
         faults += exc.problems
     if loaded is None or searched is None:
@@ -194,7 +202,9 @@ def find_study(path: Path) -> StudyFolder | None:
     return folder if folder.holds_study() else None
 
 
-def load_study(folder: StudyFolder, space: str | Space | None, sets: Overrides) -> SearchProblem:
+def load_study(
+    folder: StudyFolder, space: str | Space | None, sets: Overrides, space_sets: Overrides = ()
+) -> SearchProblem:
     """Load what a study's folder says that the study is about.
 
     The code of the project that the folder names is run. It must therefore come with otter_ray, or be named
@@ -204,6 +214,7 @@ def load_study(folder: StudyFolder, space: str | Space | None, sets: Overrides) 
         folder: The study's.
         space: Name or path of another search space, or that space; None for the study's own.
         sets: Changes of the study's config.
+        space_sets: Changes of the space.
 
     Raises:
         ConfigError: The files cannot be used.
@@ -217,7 +228,7 @@ def load_study(folder: StudyFolder, space: str | Space | None, sets: Overrides) 
             )
         require_file(file)
     own = space or str(folder.space_file)
-    problem = load_problem(str(folder.config_file), own, sets, folder.config_name)
+    problem = load_problem(str(folder.config_file), own, sets, space_sets, folder.config_name)
     # Choices of the folder's space may name code as well.
     code = problem.config.code if space else problem.code
     if not (is_known_project(code, folder.config_name) or "project" in _keys(sets)):

@@ -74,6 +74,7 @@ class Study:
         accept_changes: Whether to resume it although the config changed or the space became narrower.
         warm_start: Name or folder of another study, whose best trials this one begins with.
         set: Changes of the config: dotted keys and their values, or a list of KEY=VALUE.
+        set_space: Changes of the search space, in the same way.
         enqueue: Trials that a new study runs right after the base config, each a mapping from searched keys
             to values: `[{"lr": 0.001}]`. They come after those that the search space enqueues.
         storage: Where to keep a copy: `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, or a path.
@@ -95,6 +96,7 @@ class Study:
     accept_changes: bool = False
     warm_start: str | os.PathLike[str] | None = None
     set: Mapping[str, Any] | Sequence[str] = field(default_factory=dict)
+    set_space: Mapping[str, Any] | Sequence[str] = field(default_factory=dict)
     enqueue: Sequence[Mapping[str, Any]] = ()
     storage: str | os.PathLike[str] | None = None
     address: str | None = None
@@ -176,15 +178,15 @@ class Study:
         space = self.space
         if not (space is None or isinstance(space, Space)):
             space = _text(space, "--space")
-        sets = _sets(self.set)
+        sets, space_sets = _sets(self.set, "set"), _sets(self.set_space, "set_space")
         folder = (
             find_study(persistent_path(Path(config))) if self.resume and isinstance(config, str) else None
         )
         if folder is None:
-            return load_problem(config, space, sets), self.name, runs
+            return load_problem(config, space, sets, space_sets), self.name, runs
         if self.name not in (None, folder.name):
             raise StudyError(f"--name: {self.name!r} is not the study in {folder.path}. Leave --name out.")
-        return load_study(folder, space, sets), folder.name, folder.path.parent.parent
+        return load_study(folder, space, sets, space_sets), folder.name, folder.path.parent.parent
 
     def _ray(self) -> tuple[str | None, bool]:
         """Return the address of the Ray to use, if one runs, and whether this process is connected to it.
@@ -231,14 +233,14 @@ def _listed(trials: Any) -> Sequence[Mapping[str, Any]]:
     return trials
 
 
-def _sets(given: Any) -> Mapping[str, Any] | Sequence[str]:
-    """Return the changes of the config if they are what `set` can be; None is none."""
+def _sets(given: Any, name: str) -> Mapping[str, Any] | Sequence[str]:
+    """Return changes if they are what the argument of that name can be; None is none."""
     if given is None or isinstance(given, Mapping):
         return given or {}
     is_list = isinstance(given, Sequence) and not isinstance(given, str | bytes)
     if not (is_list and all(isinstance(text, str) for text in given)):
         raise StudyError(
-            f"set: {short_repr(given)} is neither a mapping nor a list of KEY=VALUE. Give "
+            f"{name}: {short_repr(given)} is neither a mapping nor a list of KEY=VALUE. Give "
             '{"trainer.max_epochs": 2} or ["trainer.max_epochs=2"].'
         )
     return [*given]

@@ -50,6 +50,22 @@ def test_help_shows_every_default_that_it_names(otter, name):
         assert f"[{words}]" in shown
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("otter-ray stu", {"studies"}),
+        ("otter-ray tune mrz_d", {"mrz_demo", "mrz_detection"}),
+        ("otter-ray tune demo --set", {"--set", "--set-space"}),
+        ("otter-ray tune demo --space uniq", {"unique_pool"}),
+    ],
+)
+def test_the_shell_completes_commands_options_and_names(otter, monkeypatch, words, offered):
+    monkeypatch.setenv("_OTTER_RAY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+    assert set(otter()[1].split()) == offered
+
+
 def test_version_and_mistakes(otter):
     assert otter("--version") == (0, f"otter-ray {otter_ray.__version__}\n")
     code, output = otter("tunne")

@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from otter_ray.space import Parameter, StudyOptions, load_space
+from otter_ray.errors import ConfigError
+from otter_ray.space import Parameter, StudyOptions, load_space, space_with_sets
 
 
 def entry(text: str, name: str = "trainer.max_epochs") -> str:
@@ -249,3 +250,38 @@ def test_the_number_of_entries_is_limited(space_faults):
 def test_parameters_are_immutable():
     with pytest.raises(AttributeError):
         Parameter("a", ("a",), "int", 1, 2).low = 3  # type: ignore[misc]
+
+
+def test_a_space_is_changed_by_its_keys(design_path):
+    sets = [
+        "study.num_trials=5",
+        "study.resources.gpus_per_worker=0.5",
+        "parameters.optimizer.options.lr.high=0.5",
+        "parameters.common.seed={type: int, low: 1, high: 3}",
+    ]
+    space = load_space(design_path, sets)
+    assert (space.study.num_trials, space.study.resources.gpus_per_worker) == (5, 0.5)
+    searched = {parameter.name: parameter for parameter in space.parameters}
+    assert searched["optimizer.options.lr"].high == 0.5
+    assert searched["optimizer.options.lr"].low == load_space(design_path).parameters[0].low
+    assert (searched["common.seed"].low, searched["common.seed"].high) == (1, 3)
+    assert space_with_sets(load_space(design_path), sets).to_dict() == space.to_dict()
+    assert space_with_sets(load_space(design_path), {"study.num_trials": 5}).study.num_trials == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("trainer.max_epochs=3", "--set-space: trainer.max_epochs: is not a key of the search space"),
+        (
+            "study.num_trial=3",
+            r"--set-space: study.num_trial: is not a known key.* Did you mean 'num_trials'",
+        ),
+        ("study.num_trials=none", r"--set-space: study.num_trials: 'none' is not an integer"),
+        ("study.num_trials", "--set-space: study.num_trials: has no value. Write key=value"),
+        ("parameters.embed_dim.choices.7=1", r"--set-space: parameters.embed_dim.choices.7: cannot be set"),
+    ],
+)
+def test_a_wrong_change_of_a_space_is_named(design_path, text, says):
+    with pytest.raises(ConfigError, match=says):
+        load_space(design_path, [text])

@@ -210,6 +210,8 @@ def test_the_dry_run_starts_nothing(planned):
     assert re.search(r"^  optimizer.options.lr: 0.003 -> 0\.\d+$", first, re.MULTILINE), first
     assert "trainer" not in first
     assert "optimizer.options.lr: float 0.001 to 0.01" in output
+    # The plan is the last to be read.
+    assert output.index("sampled config 2") < output.index("search: ") < output.index("plan: ")
 
 
 def test_the_dry_run_warns_of_a_parameter_without_effect(planned):

@@ -37,6 +37,10 @@ def test_a_request_is_made_of_names_paths_or_objects(tmp_path):
     assert objects.config.get("optimizer.options.lr") == 1e-5
     assert objects.options.num_trials == 3
     assert Study(load_config("demo")).request().problem.space == load_space("demo")
+    fewer = (
+        Study("demo", load_space("demo"), set_space=["study.retries=1"], trials=2).request().problem.options
+    )
+    assert (fewer.retries, fewer.num_trials) == (1, 2)
     hours = Study("demo", set=None, enqueue=None, time_budget=timedelta(hours=2)).request()
     assert hours.criteria.seconds == 7200
     assert hours.problem.config == load_config("demo")
@@ -46,6 +50,8 @@ def test_the_folder_of_a_study_is_enough_to_resume_it(tmp_path):
     folder = create_folder(tmp_path, "demo", "first")
     problem = Study("demo", set={"common.seed": 5}, trials=3).request().problem
     check_or_record(folder, problem)
+    wider = Study(folder.path, resume=True, set_space=["study.num_trials=9"]).request().problem.options
+    assert wider.num_trials == 9
     request = Study(folder.path, resume=True).request()
     assert (request.name, request.runs) == ("first", tmp_path)
     assert request.problem.config.common.seed == 5
@@ -66,8 +72,10 @@ def test_the_folder_of_a_study_is_enough_to_resume_it(tmp_path):
         ({"export": "all"}, "--export: 'all' is not a selection"),
         ({"set": {"optimizer.options": 3}}, "--set: optimizer.options: 3 is not a mapping"),
         ({"set": {"trainer.max_epochs": object()}}, "--set: trainer.max_epochs: cannot be set"),
-        ({"set": {"study.num_trials": 3}}, r"--set: study.num_trials: `study` belongs to the search space"),
+        ({"set": {"study.num_trials": 3}}, "--set: study.num_trials: is a key of the search space"),
         ({"set": [1]}, r"set: \[1\] is neither a mapping nor a list of KEY=VALUE"),
+        ({"set_space": {"study.num_trial": 3}}, "--set-space: study.num_trial: is not a known key"),
+        ({"set_space": [1]}, r"set_space: \[1\] is neither a mapping nor a list of KEY=VALUE"),
         ({"set": "a.b=1"}, "set: 'a.b=1' is neither a mapping nor a list"),
         ({"enqueue": ({"lr": lr} for lr in (0.001,))}, "enqueue: <generator .* is not a list of mappings"),
         ({"time_budget": True}, "--time-budget: True is not a duration"),
