@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Material prints an advertisement at each build otherwise.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: setup demo test test-fast test-cluster test-clients coverage chaos check bench docs docs-site pins clean
+.PHONY: setup demo test test-fast test-cluster test-clients coverage chaos check bench docs docs-site pictures pins clean
 
 setup: $(VENV)/.ready
 
@@ -58,6 +58,10 @@ bench: setup
 # The references of config, search space and commands, from the source. `make check` says if they are stale.
 docs: setup
 	$(BIN)/python tools/reference.py
+
+# The pictures of the documentation and the figures that it quotes, all from one run of the demo. It needs Chromium.
+pictures: setup
+	$(BIN)/python tools/pictures.py
 
 # The documentation as a site: site/index.html opens in a browser, without a server.
 docs-site: setup

@@ -144,7 +144,7 @@ def step(facts: dict[str, Any]) -> str:
 
 def data(facts: dict[str, Any]) -> str:
     """The five figures of the data."""
-    text = "Of 500 JPEG files unless told otherwise.\n\n"
+    text = "Of 500 JPEG files unless a row says otherwise.\n\n"
     facts = facts["figures"]
     if "start" in facts:
         rows = [

@@ -4,11 +4,14 @@
 
 A fenced block whose first line ends in `run` is run by bash at the root of the project, its `python` being
 this one; a `yaml space` block must be a search space of the config `demo`. Links to this project's files on
-GitHub must name files that are here. Other sites are not asked.
+GitHub must name files that are here. Other sites are not asked. A test that the notes on upstream name must
+exist. Neither a page nor a text of the package that a user sees has a word that
+docs/contributing/style.md retires.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -27,6 +30,14 @@ FENCE = re.compile(r"^```(\w+ (?:run|space))\n(.*?)^```$", re.MULTILINE | re.DOT
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 # Pages of the site cannot link to files outside of docs/ in another way.
 HERE = re.compile(r"https://github\.com/DocsaidLab/otter_ray/(?:blob|tree)/main/([^#]+)")
+STYLE = ROOT / "docs/contributing/style.md"
+RETIRED = re.compile(
+    r"\b(?:mend(?:ed|s|ing)?|anew|told|tells? of|goes on|went on|stands? in|wants|cannot be had|alike|beside"
+    r"|looks at|amiss|likewise)\b|,\s+too(?=[.,;:)]|\s*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+UPSTREAM = ROOT / "docs/contributing/upstream-notes.md"
+TEST, DEFINED = re.compile(r"`(test_\w+)`"), re.compile(r"def (test_\w+)")
 CODE = re.compile(r"`[^`\n]*`")
 
 
@@ -52,6 +63,35 @@ def broken_links(page: Path) -> Iterator[str]:
             yield f"{page.relative_to(ROOT)}: {link}: {target.name} has no such heading"
 
 
+def retired_words(page: Path) -> Iterator[str]:
+    """Words of a page, outside of its code, that the style guide retires."""
+    text = page.read_text()
+    for block in (FENCED, CODE):
+        text = block.sub(lambda found: re.sub(r"[^\n]", "x", found[0]), text)
+    for found in RETIRED.finditer(text) if page != STYLE else ():
+        line = text.count("\n", 0, found.start()) + 1
+        yield f"{page.relative_to(ROOT)}:{line}: {found[0]!r}: see {STYLE.name}"
+
+
+def retired_in_texts(file: Path) -> Iterator[str]:
+    """Words of a module's texts that the style guide retires. A docstring is no text that a user sees."""
+    tree = ast.parse(file.read_text())
+    # A statement that is a text alone: a docstring, or one below an attribute.
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            for found in RETIRED.finditer(node.value):
+                yield f"{file.relative_to(ROOT)}:{node.lineno}: {found[0]!r}: see docs/contributing/style.md"
+
+
+def missing_tests() -> Iterator[str]:
+    """Find tests that the notes on upstream name and that do not exist."""
+    known = {name for file in ROOT.glob("tests/**/*.py") for name in DEFINED.findall(file.read_text())}
+    for name in TEST.findall(UPSTREAM.read_text()):
+        if name not in known:
+            yield f"{UPSTREAM.relative_to(ROOT)}: {name}: there is no such test"
+
+
 def failing_snippets(page: Path, environment: dict[str, str]) -> Iterator[str]:
     """Snippets of a page that do not do what they are shown for."""
     for kind, text in FENCE.findall(page.read_text()):
@@ -73,6 +113,12 @@ def failing_snippets(page: Path, environment: dict[str, str]) -> Iterator[str]:
 def main() -> None:
     """Print what is wrong, and exit with code 1 if anything is."""
     problems = [problem for page in PAGES for problem in broken_links(page)]
+    problems += missing_tests()
+    written = [*PAGES, *sorted(ROOT.glob("otter_ray/**/*.md"))]
+    problems += [problem for page in written for problem in retired_words(page)]
+    problems += [
+        problem for file in sorted(ROOT.glob("otter_ray/**/*.py")) for problem in retired_in_texts(file)
+    ]
     reference = [sys.executable, str(ROOT / "tools/reference.py"), "--check"]
     if (done := subprocess.run(reference, capture_output=True, text=True, check=False)).returncode:
         problems.append(done.stderr.strip())

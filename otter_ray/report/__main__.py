@@ -40,7 +40,7 @@ def report(
 ) -> None:
     """Print a study's trials, best first, and draw report.html; or compare several studies.
 
-    Works while they run, too. The file needs no network and nothing beside it.
+    Works while they run. The file needs no network and no other file.
     """
     console = plain_console()
     with cli_errors(), log_to_console(console):

@@ -334,5 +334,5 @@ def _copy(source: Path, system: fs.FileSystem, target: str) -> None:
 
 def _two_writers(uri: str, folder: Path) -> StudyError:
     return StudyError(
-        f"the study went on both in {folder} and at {uri}. Move one of the two away, and resume the other."
+        f"the study continued both in {folder} and at {uri}. Move one of the two away, and resume the other."
     )

@@ -1,16 +1,21 @@
 """A study within a program that has started a Ray itself."""
 
+import json
 import os
 import signal
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
 from otter_ray import Study
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def connected():
     """A Ray of one slot, to which this process is connected as any program would be."""
     from ray.cluster_utils import Cluster
@@ -49,3 +54,20 @@ def test_a_study_runs_on_the_programs_ray_and_leaves_it(connected, tiny_config, 
     assert result.best.onnx.is_file()
     assert not result.is_interrupted
     assert f"the Ray at {address} is used as it is" in capfd.readouterr().out
+
+
+def test_the_notebooks_run(connected, tiny_sets, tmp_path, monkeypatch):
+    """Their cells, one after another, on a tiny study; the second reads what the first has left."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict = {}
+    for notebook in ("first_study.ipynb", "read_a_study.ipynb"):
+        for cell in json.loads((EXAMPLES / notebook).read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)
+                if "changes" in names and "study" not in names:
+                    names |= {"trials": 2, "changes": tiny_sets[1::2]}
+    assert names["result"].best.onnx.is_file()
+    assert np.abs(names["embedding"] - names["same"]).max() < 1e-4
+    assert {*names["searched"]} >= {"optimizer.options.lr", "model.loss.name"}
+    assert names["curves"].shape[1] == 2

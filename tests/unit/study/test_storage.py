@@ -150,9 +150,9 @@ def test_two_that_went_apart_are_left_alone(both, place, tmp_path):
     (folder / JOURNAL).write_text("one\nmine\n")
     (tmp_path / "other").write_text("one\ntheirs\n")
     storage.put(tmp_path / "other", JOURNAL)
-    with pytest.raises(StudyError, match="went on both in"):
+    with pytest.raises(StudyError, match="continued both in"):
         resume(folder, place)
-    with pytest.raises(StudyError, match="went on both in"):
+    with pytest.raises(StudyError, match="continued both in"):
         storage.put_journal(folder)
     assert storage.read(JOURNAL) == b"one\ntheirs\n"
     assert (folder / JOURNAL).read_text() == "one\nmine\n"
@@ -175,7 +175,7 @@ def test_the_journal_follows_beside_the_search(both, caplog):
     wait_for(lambda: storage.read(JOURNAL) == b"one\ntwo\n")
     (folder / JOURNAL).write_bytes(b"another\n")
     mirror.on_trial_complete()
-    wait_for(lambda: "went on both in" in caplog.text)
+    wait_for(lambda: "continued both in" in caplog.text)
     mirror.on_experiment_end()
     assert storage.read(JOURNAL) == b"one\ntwo\n"
 

@@ -1,0 +1,42 @@
+"""The example of a loss without a fork, and the page that shows it."""
+
+import ast
+import math
+import re
+import textwrap
+from pathlib import Path
+
+import torch
+
+from otter_ray import Study
+from otter_ray.train import check_config, find_class
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples/new_loss"
+
+
+def test_a_loss_needs_no_fork(monkeypatch):
+    monkeypatch.chdir(EXAMPLE)
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    problem = Study("demo", "margins", set={"project": "my_documents"}).request().problem
+    check_config(problem.config.with_values({"model.loss.name": "MixedMargin"}))
+    loss = find_class("MixedMargin", "loss", "my_documents")(num_classes=5, embed_dim=8, m=0.2)
+    cosines = torch.tensor([math.cos(0.3), 1.0], requires_grad=True)
+    target = loss.margin(cosines)
+    assert math.isclose(target[0].item(), math.cos(0.4) - 0.1, abs_tol=1e-6)
+    target.sum().backward()
+    assert cosines.grad.isfinite().all()
+
+
+def test_the_page_shows_the_class_of_the_example():
+    def code(text):
+        found = next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef))
+        margin = found.body[-1]
+        return [ast.unparse(line) for line in margin.body[-2:]]
+
+    page = (ROOT / "docs/how-to/add-a-loss.md").read_text()
+    shown = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "MixedMargin" in block
+    )
+    example = (EXAMPLE / "my_documents/__init__.py").read_text()
+    assert code(textwrap.dedent(shown)) == code(example)
