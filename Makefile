@@ -63,7 +63,7 @@ docs: setup
 pictures: setup
 	$(BIN)/python tools/pictures.py
 
-# The documentation as a site: site/index.html opens in a browser, without a server.
+# The documentation as a site, in site/. `.venv/bin/mkdocs serve` shows it while you write, with its search.
 docs-site: setup
 	$(BIN)/mkdocs build
 
