@@ -17,6 +17,15 @@ def init(
             metavar="NAME", help="Name of the new project and of its Python package, for example my_project."
         ),
     ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--like",
+            metavar="KIND",
+            help="Kind of project: classifier, embedding (finds what looks alike), corners (finds points) or "
+            "text (reads).",
+        ),
+    ] = "classifier",
 ) -> None:
     """Make a new project in a folder NAME: a package, a config, a search space and a test that passes.
 
@@ -25,11 +34,13 @@ def init(
       python -m otter_ray.init my_project
 
       cd my_project && python -m pytest
+
+      python -m otter_ray.init my_reader --like text
     """
     from otter_ray.init.project import create_project
 
     with cli_errors():
-        create_project(name, Path(name))
+        create_project(name, Path(name), kind)
         typer.echo(f"made {name}/. What to do there:")
         typer.echo(f"  cd {name}")
         for command, purpose in (

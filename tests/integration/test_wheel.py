@@ -88,7 +88,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_examples(wheel):
     assert {
         "otter_ray/py.typed",
         "otter_ray/configs/demo.yaml",
-        "otter_ray/init/template/gitignore",
+        "otter_ray/init/template/common/gitignore",
         "otter_ray/projects/mrzscanner/fonts/OCRB.otf",
         "otter_ray/projects/mrzscanner/fonts/NOTICE",
     } <= packed

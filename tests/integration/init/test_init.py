@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from otter_ray.config import load_config
+from otter_ray.init.project import create_project
 from otter_ray.train.model.declared_metrics import first_score
 
 
@@ -14,7 +15,7 @@ def run(folder, *line):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     environment.pop("PYTEST_ADDOPTS", None)
     done = subprocess.run(
-        [sys.executable, "-m", *line],
+        [sys.executable, *([] if line[0] == "-c" else ["-m"]), *line],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -24,19 +25,53 @@ def run(folder, *line):
     return done.returncode, done.stdout + done.stderr
 
 
+# The tests of all projects in one process, which imports torch once.
+RUN_TESTS = """
+import os, sys, pytest
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    code = pytest.main(["-p", "no:cacheprovider"])
+    print(f"<{os.path.basename(folder)}: {int(code)}>", flush=True)
+"""
+NAMES = {"classifier": "sketches", "embedding": "alike", "corners": "sheets", "text": "numerals"}
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    code, output = run(folder, "otter_ray.init", "sketches")
-    assert code == 0, output
-    assert "cd sketches" in output
-    return folder / "sketches"
+    for kind, name in NAMES.items():
+        create_project(name, folder / name, kind)
+    return folder
 
 
-def test_it_passes_its_own_test(project):
-    code, output = run(project, "pytest", "-p", "no:cacheprovider")
+@pytest.fixture(scope="module")
+def project(made):
+    return made / "sketches"
+
+
+@pytest.fixture(scope="module")
+def tested(made):
+    """What the tests of each project printed, in their order."""
+    code, output = run(made, "-c", RUN_TESTS, *(str(made / name) for name in NAMES.values()))
     assert code == 0, output
-    assert "5 passed" in output
+    return output
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_it_passes_its_own_test(tested, kind):
+    before, _, _ = tested.partition(f"<{NAMES[kind]}: 0>")
+    assert before != tested, tested
+    assert before.count("5 passed") == list(NAMES).index(kind) + 1
+
+
+def test_the_command_makes_a_kind_of_project(tmp_path):
+    code, output = run(tmp_path, "otter_ray.init", "reader", "--like", "text")
+    assert (code, "cd reader" in output) == (0, True), output
+    assert "which digits are drawn" in (tmp_path / "reader" / "README.md").read_text()
+    code, output = run(tmp_path, "otter_ray.init", "other", "--like", "txt")
+    assert code == 2
+    assert "--like 'txt' is not a kind of project. Choose one of classifier, " in output
 
 
 def test_a_study_finds_its_config_space_and_package(project):
@@ -58,7 +93,8 @@ def test_nothing_is_left_of_the_templates_name(project):
     files = [path for path in project.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert {str(path.relative_to(project)) for path in files} == {
         ".gitignore", "README.md", "pyproject.toml", "configs/sketches.yaml", "search_spaces/sketches.yaml",
-        "sketches/__init__.py", "sketches/data.py", "sketches/model.py", "tests/test_sketches.py",
+        "sketches/__init__.py", "sketches/data.py", "sketches/model.py", "tests/conftest.py",
+        "tests/test_sketches.py",
     }  # fmt: skip
     assert not [path for path in files if "my_project" in path.read_text()]
 
