@@ -16,7 +16,7 @@ Image = NDArray[np.uint8]
 Light = NDArray[np.float32]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
-AREA, BILINEAR = "area", "bilinear"  # ways to resize
+AREA, BILINEAR, PADDED = "area", "bilinear", "padded"  # ways to resize
 _OVERSAMPLING = 2  # the scene has twice the final size: shrinking it is the lens's anti-aliasing
 
 
@@ -57,11 +57,23 @@ def resize(image: NDArray[Pixel], size: tuple[int, int], resizing: str = AREA) -
         image: [H, W, 3].
         size: (h, w) in pixels.
         resizing: `area` averages what becomes one pixel, when shrinking. `bilinear` looks at four pixels
-            only, as many programs that use a model do: fine print turns into noise.
+            only, as many programs that use a model do: fine print turns into noise. `padded` does so after
+            black has been added to a square.
     """
+    image = _padded(image) if resizing == PADDED else image
     shrinking = size[0] <= image.shape[0] and size[1] <= image.shape[1]
     method = cv2.INTER_AREA if shrinking and resizing == AREA else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=method), dtype=image.dtype)
+
+
+def _padded(image: NDArray[Pixel]) -> NDArray[Pixel]:
+    """Add black on both sides, to a square."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side, 3), image.dtype)
+    square[top : top + height, left : left + width] = image
+    return square
 
 
 def _shoot(image: Image, rng: np.random.Generator, size: tuple[int, int], strength: float) -> Image:

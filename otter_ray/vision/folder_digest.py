@@ -1,4 +1,4 @@
-"""Which images a folder holds, as a digest that changes when one of them does.
+"""Digest the images of a folder: the digest changes when one of the images does.
 
 Each trial asks for it. A million files take seconds to list, so a process that has listed a large folder does
 so again only if a folder in it has changed: images were added, removed, renamed or replaced by a rename. A

@@ -11,7 +11,7 @@ from otter_ray.projects.docaligner.corners import LABEL, corners_of, has_documen
 from otter_ray.projects.docaligner.data import paper_dataset
 from otter_ray.projects.docaligner.data.documents import folder_documents
 from otter_ray.projects.docaligner.data.papers import draw_paper
-from otter_ray.projects.docaligner.data.scene import SceneOptions, _cover_corner, scene_size, take_photo
+from otter_ray.projects.docaligner.data.scene import SceneOptions, cover_corner, scene_size, take_photo
 from otter_ray.train.builders import build_datasets
 from otter_ray.vision import drawing
 
@@ -73,7 +73,7 @@ def test_frozen_photographs_depend_on_all_code_that_draws_them(monkeypatch):
 def test_a_patch_over_a_corner_outside_the_frame_paints_nothing_inside():
     scene = np.zeros((60, 60, 3), np.uint8)
     for seed in range(20):
-        _cover_corner(np.random.default_rng(seed), scene, np.full((4, 2), -0.2))
+        cover_corner(np.random.default_rng(seed), scene, np.full((4, 2), -0.2))
     assert not scene.any()
 
 

@@ -4,10 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from otter_ray.errors import DataError
-from otter_ray.projects.docaligner import PhotoDataset
+from otter_ray.projects.docaligner import AlignerModel, PhotoDataset
 from otter_ray.projects.docaligner.corners import corners_of, has_document
+from otter_ray.train.builders import build_datasets
+from otter_ray.train.checks.validation import Checker
 
 SIZE = (32, 32)
 BOX = [[10, 12], [99, 20], [90, 70], [5, 60]]
@@ -80,6 +83,61 @@ def test_faulty_files(folder, text, told):
         (folder / "gt.json").write_text(text)
     with pytest.raises(DataError, match=told):
         PhotoDataset(SIZE, root=str(folder))
+
+
+def marked_folder(folder):
+    """A light sheet on a dark ground, whose corners can be found again."""
+    image = np.full((80, 100, 3), 40, np.uint8)
+    cv2.fillPoly(image, [np.array(BOX, np.int32)], (230, 230, 230))
+    cv2.imwrite(str(folder / "sheet.png"), image)
+    write(folder, ("sheet.png", [BOX]), ("none.png", []))
+    return str(folder)
+
+
+def test_in_training_photographs_are_taken_again(folder):
+    data = PhotoDataset((64, 64), root=marked_folder(folder), dataset_part="train", length_of_dataset=40)
+    first = [data[index] for index in range(0, 40, 2)]
+    assert len(data) == 40
+    for image, marked in first:
+        corners = corners_of(marked[None])[0]
+        assert ((corners >= 0) & (corners <= 1)).all()
+        inside = np.zeros((64, 64), np.uint8)
+        cv2.fillPoly(inside, [(corners.numpy() * 64 - 0.5).round().astype(np.int32)], 1)
+        around = cv2.dilate(inside, np.ones((9, 9))) - cv2.dilate(inside, np.ones((3, 3)))
+        grey = image.mean(0).numpy()
+        # The light sheet lies where the label says.
+        assert grey[inside == 1].mean() > grey[around == 1].mean() + 0.15
+        assert marked[9:].tolist() == [100, 80]
+    assert not torch.equal(first[0][1], first[1][1])
+    assert not any(has_document(data[index][1][None]) for index in range(1, 40, 2))
+    assert torch.equal(data[0][0], first[0][0])
+    data.set_epoch(1)
+    assert not torch.equal(data[0][1], first[0][1])
+    plain = data.without_augmentation()
+    assert (len(plain), torch.equal(plain[0][0], PhotoDataset((64, 64), root=str(folder))[0][0])) == (2, True)
+
+
+def test_a_config_trains_on_photographs(config, folder, tmp_path_factory):
+    """Its own folder to validate with: a photograph in both is refused."""
+    train, other = marked_folder(folder), tmp_path_factory.mktemp("other")
+    cv2.imwrite(str(other / "none.png"), np.full((80, 100, 3), 120, np.uint8))
+    valid = marked_folder(other)
+    photos = {"name": "PhotoDataset", "options": {"root": train, "length_of_dataset": 32}}
+    changes = {"dataset.train_options": photos, "dataset.test_options": None}
+    config = config.with_values(
+        {**changes, "dataset.valid_options": {"name": "PhotoDataset", "options": {"root": valid}}}
+    )
+    assert Checker(0).problems(config) == []
+    datasets = build_datasets(config)
+    assert [len(data) for data in datasets] == [32, 2]
+    model = AlignerModel(config)
+    images, labels = default_collate([datasets[0][index] for index in range(4)])
+    assert torch.stack([*model.loss(model(images), labels).values()]).sum().isfinite()
+    config = config.with_values({"dataset.train_options.options.root": valid})
+    with pytest.raises(
+        DataError, match=r"dataset.train_options.options.root: the validation set has the same"
+    ):
+        build_datasets(config)
 
 
 def test_the_test_set_has_photographs_of_its_own(folder):

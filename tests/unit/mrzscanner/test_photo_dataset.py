@@ -39,6 +39,24 @@ def test_crops_are_resized_and_scenes_padded(folder):
     assert image[0, 30].min() == 1
 
 
+def test_an_image_is_decoded_once(folder, monkeypatch):
+    root = folder({"1": ENTRY})
+    first = PhotoDataset((20, 60), root=root)[0][0]
+    monkeypatch.setattr("PIL.Image.open", None)  # nothing decodes any more
+    assert torch.equal(PhotoDataset((20, 60), root=root)[0][0], first)
+
+
+def test_an_image_that_is_none(folder, tmp_path):
+    root = folder({"1": ENTRY, "2": {**ENTRY, "img_path": "b.png"}})
+    (tmp_path / "b.png").write_bytes(b"no image")
+    told = r"dataset.test_options.options.annotations: 1 images cannot be read, .* such as b\.png"
+    with (
+        pytest.warns(UserWarning, match="1 unreadable images left out"),
+        pytest.raises(DataError, match=told),
+    ):
+        PhotoDataset((20, 60), root=root, dataset_part="test")
+
+
 def test_home_in_root(folder, tmp_path, monkeypatch):
     folder({"1": ENTRY})
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,1 +1,1 @@
-"""What DocAligner trains on, validates and tests with."""
+"""The data sets of DocAligner: simulated photographs, and annotated ones."""

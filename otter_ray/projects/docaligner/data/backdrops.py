@@ -1,4 +1,4 @@
-"""What documents lie on: tables, floors, cloth, and the things that lie about there."""
+"""Draw backgrounds for documents: tables, floors and cloth, with clutter on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents that are put into scenes, with their own aspect ratios."""
+"""Read or draw the documents of scenes. Each keeps its own aspect ratio."""
 
 from __future__ import annotations
 

@@ -129,6 +129,10 @@ class PaperDataset(Dataset[Item]):
         """Make items those of epoch `epoch` from now on, also in worker processes that already run."""
         self._epoch.fill_(epoch)
 
+    def without_augmentation(self) -> PaperDataset:
+        """Return the data set itself: its photographs are what a model gets to see."""
+        return self
+
     def photograph(self, index: int, epoch: int = 0) -> tuple[Image, NDArray[np.float32]]:
         """Return photograph `index` of an epoch, uint8 [h, w, 3], and its label."""
         rng = np.random.default_rng([*self._seeds, epoch, index])

@@ -1,4 +1,4 @@
-"""Documents that nobody has to collect: cards and forms, letters, receipts, notes, covers, empty sheets."""
+"""Draw documents, so that nobody has to collect them: cards, forms, letters, receipts, notes, covers."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from torch.utils.data import Dataset
 from otter_ray.errors import DataError
 from otter_ray.projects.docaligner.corners import in_order, label
 from otter_ray.projects.docaligner.data.paper_dataset import Item, as_item
+from otter_ray.projects.docaligner.data.photo_augment import taken_again
+from otter_ray.train.shared_epoch import shared_epoch
 from otter_ray.vision.camera import BILINEAR
-from otter_ray.vision.dataset_options import option_key, pair
+from otter_ray.vision.dataset_options import option_key, pair, require
 from otter_ray.vision.images import listed, load_images
 from otter_ray.vision.jaccard import crosses
 
@@ -24,20 +27,29 @@ Mark = tuple[NDArray[np.float64] | None, int, int]  # corners in fractions, widt
 
 
 class PhotoDataset(Dataset[Item]):
-    """Photographs with known corners: to validate and to test with.
+    """Photographs with known corners: to train, to validate and to test with.
 
     `gt.json` in the folder is a list of `{"file_path": PATH, "polygon": [[[x, y], [x, y], [x, y], [x, y]]]}`:
     a path below the folder, and the corners in pixels, in any order around the document. An empty polygon is
     a photograph without a document. Images that the file does not name are left out.
 
+    In training, item i of epoch e is a photograph as it could also have been taken: from another place,
+    mirrored, in other light, with a corner covered. It depends on (seed, e, i).
+
     Args:
         image_size: (h, w) of an item, to which photographs are resized bilinearly, as clients do it.
         root: The folder.
-        valid_dataset: The validation set, if this is the test set: the two must not share a photograph.
+        strength: Scale of what training does to photographs, in [0, 1]; 0 leaves them as they are. None: 1
+            for the training set, and 0 for the others.
+        length_of_dataset: Items in an epoch, each photograph as often as the others; None: each once.
+        seed: Seed of what training does to them.
+        valid_dataset: The validation set: the two must not share a photograph.
+        test_dataset: The test set, likewise.
         dataset_part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
 
     Raises:
-        DataError: The folder or its `gt.json` cannot be used; every faulty entry is named.
+        DataError: The folder or its `gt.json` cannot be used; every faulty entry is named. Or a number is out
+            of range.
     """
 
     thumbnails = None
@@ -47,9 +59,17 @@ class PhotoDataset(Dataset[Item]):
         image_size: tuple[int, int],
         *,
         root: str,
+        strength: float | None = None,
+        length_of_dataset: int | None = None,
+        seed: int = 0,
         valid_dataset: Any = None,
+        test_dataset: Any = None,
         dataset_part: str = "valid",
     ) -> None:
+        self._strength = float(dataset_part == "train") if strength is None else strength
+        require(0 <= self._strength <= 1, "strength", strength, "in [0, 1]", dataset_part)
+        length = length_of_dataset
+        require(length is None or length >= 1, "length_of_dataset", length, "at least 1", dataset_part)
         key = option_key("root", dataset_part)
         table = load_images(root, pair(image_size), key, BILINEAR)
         folder = Path(root).expanduser().absolute()
@@ -61,19 +81,38 @@ class PhotoDataset(Dataset[Item]):
             raise DataError(
                 f"{key} is {root!r}, but none of its photographs shows a document: nothing to score."
             )
-        if shared := sorted(self.photographs & getattr(valid_dataset, "photographs", set())):
-            raise DataError(
-                f"{key}: the validation set has the same photographs: {listed(shared)}. Remove them."
-            )
+        for whose, other in (("validation", valid_dataset), ("test", test_dataset)):
+            if shared := sorted(self.photographs & getattr(other, "photographs", set())):
+                raise DataError(
+                    f"{key}: the {whose} set has the same photographs: {listed(shared)}. Remove them."
+                )
+        self._length, self._seed, self._epoch = length or len(self._items), seed, shared_epoch()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make items those of epoch `epoch` from now on, also in worker processes that already run."""
+        self._epoch.fill_(epoch)
+
+    def without_augmentation(self) -> PhotoDataset:
+        """Return the photographs as they are, each once."""
+        plain = copy.copy(self)
+        plain._strength, plain._length = 0.0, len(self._items)
+        return plain
 
     def __len__(self) -> int:
-        return len(self._items)
+        return self._length
 
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        row, about = self._items[index]
-        return as_item(self._table.images[row], about.copy())
+        row, about = self._items[index % len(self._items)]
+        image = self._table.images[row]
+        if not self._strength:
+            return as_item(image, about.copy())
+        rng = np.random.default_rng([self._seed, int(self._epoch), index])
+        corners = about[:8].reshape(4, 2).astype(np.float64) if about[8] else None
+        image, corners = taken_again(rng, image, corners, self._strength)
+        ordered = None if corners is None else in_order(corners)
+        return as_item(image, label(ordered, float(about[9]), float(about[10])))
 
 
 def _marks(folder: Path, key: str, known: dict[str, int]) -> dict[str, Mark]:

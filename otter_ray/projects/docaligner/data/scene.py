@@ -1,4 +1,4 @@
-"""Simulated photographs of a document that lies somewhere: posed, bent, covered, lit and taken by a phone."""
+"""Simulate photographs of a document: pose it, bend it, cover it, light it, and take it with a phone."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def take_photo(
         if rng.random() < options.occlusion:
             _cover_edge(rng, scene, corners)
         if rng.random() < options.patch:
-            _cover_corner(rng, scene, corners)
+            cover_corner(rng, scene, corners)
     elif rng.random() < options.occlusion:
         _cover_edge(rng, scene, _SQUARE * rng.uniform(0.3, 0.6) + rng.uniform(0, 0.4, 2))
     hardness = options.strength * rng.uniform(0.2, 1)
@@ -300,7 +300,7 @@ def _skin(rng: np.random.Generator) -> NDArray[np.float64]:
     return np.array([232, 190, 165]) * light + rng.normal(0, 8, 3)
 
 
-def _cover_corner(rng: np.random.Generator, scene: Image, corners: Points) -> None:
+def cover_corner(rng: np.random.Generator, scene: Image, corners: Points) -> None:
     """Put a patch over a corner, or over two: the model has to see where the edges would meet."""
     height, width = scene.shape[:2]
     for corner in rng.choice(4, 2 if rng.random() < 0.2 else 1, replace=False):

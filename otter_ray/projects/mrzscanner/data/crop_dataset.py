@@ -1,4 +1,4 @@
-"""Drawn crops of zones: what the recogniser trains on, and is measured with."""
+"""The data set of the recogniser: drawn crops of zones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 from otter_ray.projects.mrzscanner.data.crops import draw_crop
 from otter_ray.projects.mrzscanner.data.drawn_dataset import DrawnDataset, Item
-from otter_ray.projects.mrzscanner.data.options import require, require_readable
+from otter_ray.projects.mrzscanner.data.options import require_readable
 from otter_ray.projects.mrzscanner.text.icao import FORMATS
 from otter_ray.projects.mrzscanner.text.keys import READER_KEYS
+from otter_ray.vision.dataset_options import require
 from otter_ray.vision.images import to_planes
 
 
@@ -30,6 +31,7 @@ class CropDataset(DrawnDataset):
         strength: Scale of every disturbance, 0 to 1: 0 draws clean and exact crops.
         seed: Seed of the crops. Data sets of different seeds have no zone in common.
         frozen: Whether all epochs have the same crops. A training set draws new ones.
+        dataset_part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
 
     Raises:
         DataError: A format is none, or a number is out of range.
@@ -47,9 +49,10 @@ class CropDataset(DrawnDataset):
         strength: float = 1.0,
         seed: int = 0,
         frozen: bool = False,
+        dataset_part: str = "train",
     ) -> None:
-        super().__init__(image_size, formats, share_random, length_of_dataset, seed, frozen)
-        require(0 <= strength <= 1, "strength", strength, "in [0, 1] (0 is a clean print)")
+        super().__init__(image_size, formats, share_random, length_of_dataset, seed, frozen, dataset_part)
+        require(0 <= strength <= 1, "strength", strength, "in [0, 1] (0 is a clean print)", dataset_part)
         require_readable(self.image_size, self.formats)
         self.strength = strength
 

@@ -1,4 +1,4 @@
-"""Crops of a zone, as a detector cuts them out of a photograph: what the recogniser reads."""
+"""Draw crops of a zone, as a detector cuts them out of a photograph and the recogniser reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What drawn data sets of zones have in common."""
+"""The base of the data sets whose zones are drawn."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from otter_ray.projects.mrzscanner.data import ocr_b
-from otter_ray.projects.mrzscanner.data.options import chosen_formats, require
+from otter_ray.projects.mrzscanner.data.options import chosen_formats
 from otter_ray.projects.mrzscanner.text.icao import Format, Zone, random_text, random_zone
 from otter_ray.train.shared_epoch import shared_epoch
-from otter_ray.vision.dataset_options import pair
+from otter_ray.vision.dataset_options import pair, require
 
 Item = tuple[Tensor, dict[str, Tensor]]
 
@@ -27,6 +27,7 @@ class DrawnDataset(Dataset[Item]):
         length_of_dataset: Number of items.
         seed: Seed of the items.
         frozen: Whether all epochs have the same items.
+        part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
 
     Raises:
         DataError: A format is none, or a number is out of range.
@@ -42,11 +43,12 @@ class DrawnDataset(Dataset[Item]):
         length_of_dataset: int,
         seed: int,
         frozen: bool,
+        part: str,
     ) -> None:
-        self.formats = chosen_formats(formats)
-        require(0 <= share_random <= 1, "share_random", share_random, "a share in [0, 1]")
-        require(length_of_dataset >= 1, "length_of_dataset", length_of_dataset, "at least 1")
-        require(seed >= 0, "seed", seed, "at least 0")
+        self.formats = chosen_formats(formats, part)
+        require(0 <= share_random <= 1, "share_random", share_random, "a share in [0, 1]", part)
+        require(length_of_dataset >= 1, "length_of_dataset", length_of_dataset, "at least 1", part)
+        require(seed >= 0, "seed", seed, "at least 0", part)
         ocr_b.require_font()
         self.image_size = pair(image_size)
         self.share_random, self.length = share_random, length_of_dataset
@@ -56,6 +58,10 @@ class DrawnDataset(Dataset[Item]):
     def set_epoch(self, epoch: int) -> None:
         """Draw the items of an epoch from now on, unless the set is frozen."""
         self._epoch.fill_(0 if self.frozen else epoch)
+
+    def without_augmentation(self) -> DrawnDataset:
+        """Return the data set itself: its pictures are what a model gets to see."""
+        return self
 
     def __len__(self) -> int:
         return self.length

@@ -1,4 +1,4 @@
-"""What lies between a print and an image file: light, focus, sensor and JPEG.
+"""Effects between a print and an image file: light, focus, sensor and JPEG.
 
 Arrays are float32 [h, w, 3] in 0 to 255 until the sensor. Each effect is scaled by `strength`: 0 is none.
 """

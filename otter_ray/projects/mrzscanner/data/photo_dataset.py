@@ -1,35 +1,33 @@
-"""Annotated photographs, or crops of them: what people's own documents look like."""
+"""The data set of photographs, or crops of photographs, whose text somebody has written down."""
 
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from otter_ray.errors import DataError
 from otter_ray.projects.mrzscanner.data.drawn_dataset import Item
-from otter_ray.projects.mrzscanner.data.options import option_key, require, require_choice
 from otter_ray.projects.mrzscanner.text import icao
 from otter_ray.projects.mrzscanner.text.icao import Zone
 from otter_ray.projects.mrzscanner.text.keys import KEY_TABLES
-from otter_ray.vision.dataset_options import pair
-from otter_ray.vision.images import to_planes
+from otter_ray.vision.camera import BILINEAR, PADDED
+from otter_ray.vision.dataset_options import option_key, pair, require, require_choice
+from otter_ray.vision.images import load_images, to_planes
 
 _LINES = ("mrz_1", "mrz_2", "mrz_3")
 
 
 @dataclass(frozen=True)
 class _Annotation:
-    image: Path
+    image: str  # path below the folder
     zone: Zone
 
 
@@ -37,7 +35,8 @@ class PhotoDataset(Dataset[Item]):
     """Photographs with the text of their zone: RGB float32 [3, h, w] in [0, 1], labels as drawn ones have.
 
     The annotations are a JSON file `{"id": {"img_path": "a.jpg", "mrz_1": "P<UTO...", "mrz_2": "..."}}`, with
-    `mrz_3` for three lines. Paths are those below `root`. Where a zone lies is not known (NaN).
+    `mrz_3` for three lines. Paths are those below `root`. Where a zone lies is not known (NaN). Images are
+    decoded once on each machine, and cached.
 
     Args:
         image_size: (h, w) of an item in pixels.
@@ -47,6 +46,7 @@ class PhotoDataset(Dataset[Item]):
             first padded with black to a square for a `spotter`.
         valid_dataset: The validation set, if this is the test set: an image in both is refused.
         test_dataset: The test set, if this is the training set.
+        dataset_part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
 
     Raises:
         DataError: The folder or the file cannot be used, an image or a line is missing, or a line is not a
@@ -65,19 +65,23 @@ class PhotoDataset(Dataset[Item]):
         keys: str = "reader",
         valid_dataset: object = None,
         test_dataset: object = None,
+        dataset_part: str = "valid",
     ) -> None:
-        require(bool(root), "root", root, "a folder with annotated images")
-        require_choice(keys, KEY_TABLES, "keys")
-        self.image_size = pair(image_size)
-        self.keys = keys
-        self.annotated = _read(Path(str(root)).expanduser(), annotations)
+        require(bool(root), "root", root, "a folder with annotated images", dataset_part)
+        require_choice(keys, KEY_TABLES, "keys", dataset_part)
+        self.keys, self.folder = keys, Path(str(root)).expanduser().absolute()
+        key = option_key("annotations", dataset_part)
+        self.annotated = _read(self.folder, annotations, key)
         for other in (valid_dataset, test_dataset):
-            _keep_apart(self.annotated, other)
-        wrong = [each.image.name for each in self.annotated if not icao.holds(each.zone)]
+            _keep_apart(self, other, key)
+        resizing = PADDED if keys == "spotter" else BILINEAR
+        self._table = load_images(self.folder, pair(image_size), option_key("root", dataset_part), resizing)
+        self._rows = _rows(self._table.names, self.annotated, self.folder, key)
+        wrong = [each.image for each in self.annotated if not icao.holds(each.zone)]
         if wrong:
             # Issuers differ from the standard: a warning, as the text is what is printed.
             warnings.warn(
-                f"{option_key('annotations')}: check digits do not hold in {len(wrong)} of "
+                f"{key}: check digits do not hold in {len(wrong)} of "
                 f"{len(self.annotated)} zones, which are used as they are: {', '.join(wrong[:5])}.",
                 stacklevel=2,
             )
@@ -88,18 +92,15 @@ class PhotoDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        each = self.annotated[index]
-        image = _load(each.image)
-        if self.keys == "spotter":
-            image = _padded(image)
-        height, width = self.image_size
-        image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
-        text = torch.from_numpy(KEY_TABLES[self.keys].encode(each.zone))
-        return to_planes(image), {"text": text, "zone": torch.full((4, 2), torch.nan)}
+        text = torch.from_numpy(KEY_TABLES[self.keys].encode(self.annotated[index].zone))
+        return to_planes(self._table.images[self._rows[index]]), {
+            "text": text,
+            "zone": torch.full((4, 2), torch.nan),
+        }
 
 
-def _read(root: Path, name: str) -> list[_Annotation]:
-    key, file = option_key("annotations"), root / name
+def _read(root: Path, name: str, key: str) -> list[_Annotation]:
+    file = root / name
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -114,9 +115,9 @@ def _read(root: Path, name: str) -> list[_Annotation]:
 def _annotation(root: Path, entry: Any, where: str) -> _Annotation:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("img_path"), str):
         raise DataError(f"{where} has no img_path. Add the image's path below root.")
-    image = root / entry["img_path"]
-    if not image.is_file():
-        raise DataError(f"{where}: there is no image {image}. Correct img_path, or remove the entry.")
+    image = os.path.normpath(entry["img_path"])
+    if not (root / image).is_file():
+        raise DataError(f"{where}: there is no image {root / image}. Correct img_path, or remove the entry.")
     lines = [entry.get(line) for line in _LINES]
     for name, line in zip(_LINES, lines, strict=True):
         if line is None and name in _LINES[:2]:
@@ -126,30 +127,24 @@ def _annotation(root: Path, entry: Any, where: str) -> _Annotation:
     return _Annotation(image, icao.check_zone([line for line in lines if line is not None], where))
 
 
-def _keep_apart(annotated: list[_Annotation], other: object) -> None:
-    if isinstance(other, PhotoDataset):
-        both = {each.image.resolve() for each in annotated} & {
-            each.image.resolve() for each in other.annotated
-        }
-        if both:
-            raise DataError(
-                f"{option_key('annotations')}: {len(both)} images are in two data sets, such as {min(both)}. "
-                "Remove them from one of the two."
-            )
+def _rows(names: list[str], annotated: list[_Annotation], root: Path, key: str) -> list[int]:
+    """Return the row of each annotated image among those of the folder."""
+    rows = {name: row for row, name in enumerate(names)}
+    if lost := [each.image for each in annotated if each.image not in rows]:
+        raise DataError(
+            f"{key}: {len(lost)} images cannot be read, or are not below {root}, such as {lost[0]}. Replace "
+            "them, or remove their entries."
+        )
+    return [rows[each.image] for each in annotated]
 
 
-def _load(path: Path) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DataError(f"{option_key('root')}: {path} cannot be read as an image. Replace or remove it.")
-    return np.asarray(image[..., ::-1], np.uint8)
+def _keep_apart(dataset: PhotoDataset, other: object, key: str) -> None:
+    if isinstance(other, PhotoDataset) and (both := _paths(dataset) & _paths(other)):
+        raise DataError(
+            f"{key}: {len(both)} images are in two data sets, such as {min(both)}. Remove them from one "
+            "of the two."
+        )
 
 
-def _padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pad an image with black to a square."""
-    height, width = image.shape[:2]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = np.zeros((side, side, 3), np.uint8)
-    square[top : top + height, left : left + width] = image
-    return square
+def _paths(dataset: PhotoDataset) -> set[Path]:
+    return {(dataset.folder / each.image).resolve() for each in dataset.annotated}

@@ -1,4 +1,4 @@
-"""Drawn photographs of documents with a zone: what the detector and the spotter train on."""
+"""The data set of the detector and the spotter: drawn photographs of documents with a zone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from otter_ray.projects.mrzscanner.data.drawn_dataset import DrawnDataset, Item
-from otter_ray.projects.mrzscanner.data.options import require
 from otter_ray.projects.mrzscanner.data.scenes import draw_scene
 from otter_ray.projects.mrzscanner.text.icao import FORMATS
 from otter_ray.projects.mrzscanner.text.keys import LENGTH, SPOTTER_KEYS
+from otter_ray.vision.dataset_options import require
 from otter_ray.vision.images import to_planes
 
 
@@ -31,6 +31,7 @@ class SceneDataset(DrawnDataset):
         max_turn: Degrees, 0 to 180, by which a document may be turned.
         seed: Seed of the photographs. Data sets of different seeds have no document in common.
         frozen: Whether all epochs have the same photographs.
+        dataset_part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
 
     Raises:
         DataError: A format is none, or a number is out of range.
@@ -50,11 +51,14 @@ class SceneDataset(DrawnDataset):
         max_turn: float = 45.0,
         seed: int = 0,
         frozen: bool = False,
+        dataset_part: str = "train",
     ) -> None:
-        super().__init__(image_size, formats, share_random, length_of_dataset, seed, frozen)
-        require(0 <= empty < 1, "empty", empty, "a share in [0, 1): without a zone there is nothing to score")
-        require(0 <= strength <= 1, "strength", strength, "in [0, 1]")
-        require(0 <= max_turn <= 180, "max_turn", max_turn, "an angle in [0, 180]")
+        part = dataset_part
+        super().__init__(image_size, formats, share_random, length_of_dataset, seed, frozen, part)
+        rule = "a share in [0, 1): without a zone there is nothing to score"
+        require(0 <= empty < 1, "empty", empty, rule, part)
+        require(0 <= strength <= 1, "strength", strength, "in [0, 1]", part)
+        require(0 <= max_turn <= 180, "max_turn", max_turn, "an angle in [0, 180]", part)
         self.empty, self.strength, self.max_turn = empty, strength, max_turn
 
     def __getitem__(self, index: int) -> Item:

@@ -1,4 +1,4 @@
-"""Photographs of documents with a zone, padded with black to a square as the clients pad them."""
+"""Draw photographs of documents with a zone, padded with black to a square as the clients pad them."""
 
 from __future__ import annotations
 
