@@ -158,7 +158,7 @@ def announcement(test: Mapping[str, Any], metric: str) -> str:
     classes = f" of {test['classes']} classes" if test["classes"] else ""
     whose = "that the search never saw" if test["kept_out"] else "that training may have seen"
     figure = with_interval(test["metrics"][metric], test["interval"])
-    text = f"test: {metric} {figure} on {test['images']} images{classes} {whose}"
+    text = f"test: {metric} {figure} on {test['images']} {test.get('unit', 'images')}{classes} {whose}"
     earlier = test["earlier"]
     if not earlier:
         return text

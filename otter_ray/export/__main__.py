@@ -75,7 +75,15 @@ def export(
             typer.echo(printable(announcement))
         refused = False
         if lower and direction:
-            rows = add_precisions(exported.onnx, checkpoint, lower, direction, config, project=trusted)
+            rows = add_precisions(
+                exported.onnx,
+                checkpoint,
+                lower,
+                direction,
+                config,
+                project=trusted,
+                predictions=exported.predictions,
+            )
             for cells in (PRECISION_COLUMNS, *map(precision_cells, rows)):
                 typer.echo(printable(" | ".join(cells)))
             refused = any(row["reason"] for row in rows if row["precision"] in (quantize or []))

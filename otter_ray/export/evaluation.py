@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from otter_ray.train.registry import by_project
 
 # What a checkpoint of otter_ray holds in addition to Lightning's own entries.
 REQUIRED_KEYS = ("config", "config_name", "metric", "metrics", "state_dict")
+# Predictions that take more memory than this are not kept, but computed again.
+MAX_PACKED = 2**26
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,24 @@ def predict(model: BaseMixin, run: Run, loader: Iterable[Any]) -> Predictions:
         outputs.append(reduced(model, run(inputs), label))
         labels.append(label)
     return join_batches(outputs), join_labels(labels)
+
+
+def packed(predictions: Predictions) -> bytes:
+    """Return predictions as bytes, which need no torch to be held; none if they are too large."""
+    file = BytesIO()
+    torch.save(predictions, file)
+    return file.getvalue() if file.tell() <= MAX_PACKED else b""
+
+
+def unpacked(content: bytes) -> Predictions | None:
+    """Return the predictions that `packed` was given; None if it kept none, or labels are no plain data."""
+    if not content:
+        return None
+    try:
+        outputs, labels = torch.load(BytesIO(content), weights_only=True)
+    except Exception:  # the unpickler's own errors, for labels of a project's own class
+        return None
+    return outputs, labels
 
 
 def _predict(

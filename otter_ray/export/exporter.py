@@ -21,6 +21,7 @@ from otter_ray.export.evaluation import (
     config_of,
     evaluation_loader,
     illustrate_checkpoint,
+    packed,
     read_run_checkpoint,
 )
 from otter_ray.export.gate import Holdout, pass_gate
@@ -38,7 +39,7 @@ from otter_ray.export.model_files import (
 )
 from otter_ray.export.onnx_file import add_metadata, onnx_section, wrap, write_onnx
 from otter_ray.export.reference import ReferenceModel, scored_in
-from otter_ray.export.result import Exported, GateResult
+from otter_ray.export.result import UNIT, Exported, GateResult
 from otter_ray.train.builders import (
     build_test,
     build_valid,
@@ -119,6 +120,7 @@ def export_checkpoint(
         test = build_test(config, valid) if is_winner else None
         split = None if test is None else _test_split(config, test, own, folder)
         gate, predictions = pass_gate(partial, reference, evaluation_loader(config, valid), split)
+        gate = replace(gate, unit=getattr(valid, "unit", UNIT))
         provenance = _provenance(reference, gate, checkpoint, record["epoch"] + 1)
         provenance |= {**_usage(reference, target.name), **(facts or {})}
         add_metadata(partial, {**_meta_info(config), **provenance})
@@ -130,7 +132,13 @@ def export_checkpoint(
     finally:
         partial.unlink(missing_ok=True)
     write_card(target, CARD if is_winner else f"{target.stem}.md")
-    return Exported(target, facts_file(target), gate, lambda: model.illustrate(*predictions, valid))
+    return Exported(
+        target,
+        facts_file(target),
+        gate,
+        lambda: model.illustrate(*predictions, valid),
+        predictions=packed(predictions),
+    )
 
 
 def earlier_export(
@@ -211,6 +219,7 @@ def _test_split(config: Config, test: Dataset[Any], own: Config, folder: Path) -
         classes=getattr(test, "num_classes", None),
         kept_out=own.data_section == config.data_section,
         earlier=sorted(facts["date"] for facts in tested),
+        unit=getattr(test, "unit", UNIT),
     )
 
 

@@ -27,7 +27,7 @@ from otter_ray.export.reference import (
     reduced,
     torch_outputs,
 )
-from otter_ray.export.result import GateResult, HoldoutScore
+from otter_ray.export.result import UNIT, GateResult, HoldoutScore
 from otter_ray.export.rounding import rounding_range
 from otter_ray.train.model.example_inputs import model_inputs
 from otter_ray.train.model.module_mixin import BaseMixin, Labels, Run
@@ -56,12 +56,14 @@ class Holdout:
         classes: How many classes there are; None if the data set does not say.
         kept_out: Whether they are the images that the checkpoint's own training left out.
         earlier: Dates of the other exports in the folder that were tested.
+        unit: What the items are.
     """
 
     loader: DataLoader[Any]
     classes: int | None
     kept_out: bool
     earlier: list[str]
+    unit: str = UNIT
 
 
 class _Validation(NamedTuple):
@@ -166,6 +168,7 @@ def _run_test(
         kept_out=test.kept_out,
         earlier=test.earlier,
         details=reference.model.score_details(),
+        unit=test.unit,
     )
 
 

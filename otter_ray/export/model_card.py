@@ -79,7 +79,7 @@ def _sections(file: Path, facts: Mapping[str, Any]) -> Iterator[str]:
         yield "## Files"
         yield "\n".join(_files(facts))
         yield (
-            "All files were run over the same validation images. The loss is what the metric is worse by "
+            "All files were run over the same validation items. The loss is what the metric is worse by "
             "than the fp32 file's, with its paired 95 % interval. The latency is that of one input on one "
             "thread. To use another file, change its name in the example."
         )
@@ -100,7 +100,7 @@ def _sections(file: Path, facts: Mapping[str, Any]) -> Iterator[str]:
         )
         yield f"```python\n{search}\n```"
     yield (
-        "The first axis of every input is the batch: several images can be run at once. On a GPU, install "
+        "The first axis of every input is the batch: several inputs can be run at once. On a GPU, install "
         'onnxruntime-gpu and give `providers=["CUDAExecutionProvider", "CPUExecutionProvider"]`.'
     )
     yield "## Data"
@@ -115,7 +115,8 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[str]:
     if gate["test"]:
         yield announcement(gate["test"], metric)
     figure = with_interval(gate["metrics"][metric], gate["interval"])
-    yield f"validation: {metric} {figure} on {gate['images']} images, by which its epoch was chosen"
+    items = f"{gate['images']} {gate.get('unit', 'images')}"
+    yield f"validation: {metric} {figure} on {items}, by which its epoch was chosen"
     if (base := facts.get("base")) and base["trial"] != facts.get("trial"):
         yield f"the base config on validation: {metric} {with_interval(base['value'], base['interval'])}"
         yield from gain_lines(facts)

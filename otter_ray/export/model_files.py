@@ -61,6 +61,7 @@ class _Holdout(BaseModel):
     kept_out: bool
     earlier: list[str]
     details: dict[str, Any] = {}
+    unit: str = "images"
 
 
 class _PrecisionRow(_Part):
@@ -90,6 +91,7 @@ class _Gate(_Part):
     details: dict[str, Any]
     metric: str
     test: _Holdout | None = None
+    unit: str = "images"
 
 
 class _Facts(_Part):

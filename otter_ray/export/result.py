@@ -10,6 +10,8 @@ from typing import Any
 from otter_ray.export.model_files import read_facts
 from otter_ray.formatting import Interval, announcement, with_interval
 
+UNIT = "images"  # what a data set's items are unless it says otherwise
+
 
 @dataclass(frozen=True)
 class HoldoutScore:
@@ -18,11 +20,12 @@ class HoldoutScore:
     Attributes:
         metrics: As in `GateResult`, as are the next two.
         interval: 95 % interval of the study's metric.
-        images: Images that were run.
+        images: Number of items that were run.
         classes: As in `Holdout`, as are the next two.
         kept_out: Whether training left these images out.
         earlier: Dates of earlier tests.
         details: As in `GateResult`; empty if an earlier version wrote it.
+        unit: What the items are.
     """
 
     metrics: dict[str, float]
@@ -32,6 +35,7 @@ class HoldoutScore:
     kept_out: bool
     earlier: list[str]
     details: dict[str, Any] = field(default_factory=dict)
+    unit: str = UNIT
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,18 @@ class GateResult:
         opset: The file's opset.
         batches: Batch sizes that were run.
         output_difference: Largest |onnxruntime - PyTorch| / max(1, the image's largest |PyTorch|) over all
-            outputs and validation images.
+            outputs and validation items.
         metrics: Metrics of the ONNX file over the whole validation set.
         interval: 95 % interval of the study's metric, if the project knows one.
         pytorch_metrics: Metrics of the PyTorch model over the same set.
         recorded: What training logged for this checkpoint.
-        images: Validation images that were run.
+        images: Number of validation items that were run.
         details: What the metrics of the ONNX file rest on, such as the ROC table.
         metric: The study's metric.
         test: What was measured on the test split, if there is one.
         rounding: A sentence about the metric, if it differs from PyTorch's or the training's by rounding.
         unmeasured: Why the metrics are the PyTorch model's, and what to change; empty if they are the file's.
+        unit: What the items are, as the data set says (`unit`).
     """
 
     opset: int
@@ -68,6 +73,7 @@ class GateResult:
     test: HoldoutScore | None = None
     rounding: str = ""
     unmeasured: str = ""
+    unit: str = UNIT
 
     def __str__(self) -> str:
         intervals = {self.metric: self.interval}
@@ -78,7 +84,7 @@ class GateResult:
             f"gate passed: opset {self.opset}, batches {', '.join(map(str, self.batches))}, "
             f"outputs within {self.output_difference:.1e} of PyTorch; "
             f"{self.unmeasured or 'on the ONNX file'} over {self.images} "
-            f"validation images{', which the search selected on' if self.test else ''}: {metrics} "
+            f"validation {self.unit}{', which the search selected on' if self.test else ''}: {metrics} "
             f"(training logged {self.recorded:.6f}){self.rounding and '; ' + self.rounding}"
         )
 
@@ -108,6 +114,7 @@ class Exported:
         gate: What the gate measured.
         illustrate: Returns what a report shows of the model (`BaseMixin.illustrate`).
         is_earlier: Whether the file existed before.
+        predictions: The file's for the validation set (`evaluation.packed`); empty if they are not kept.
     """
 
     onnx: Path
@@ -115,6 +122,7 @@ class Exported:
     gate: GateResult
     illustrate: Callable[[], dict[str, Any]]
     is_earlier: bool = False
+    predictions: bytes = field(default=b"", repr=False)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def gate_section(data: StudyData) -> PageSection:
         "opset": found["opset"],
         "batches that were run": ", ".join(map(str, found["batches"])),
         "largest difference from PyTorch": f"{found['output_difference']:.1e}",
-        "validation images": found["images"],
+        f"validation {found.get('unit', 'images')}": found["images"],
         **{name: si_number(facts[name]) for name in ("parameters", "macs") if name in facts},
         **{
             key.replace("_", " "): value

@@ -6,13 +6,15 @@ import math
 import shutil
 import tempfile
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from torch import Tensor
 
 from otter_ray.config import Config
 from otter_ray.config.schema import Quantize
@@ -20,9 +22,9 @@ from otter_ray.direction import Direction
 from otter_ray.disk import flush_to_disk
 from otter_ray.errors import ExportError, in_one_line
 from otter_ray.export.comparison.gain import gain_of
-from otter_ray.export.comparison.network import Score, onnx_network
-from otter_ray.export.evaluation import config_of, read_run_checkpoint
-from otter_ray.export.gate import BATCHES
+from otter_ray.export.comparison.network import Network, Score, onnx_network
+from otter_ray.export.evaluation import config_of, evaluation_loader, read_run_checkpoint, unpacked
+from otter_ray.export.gate import BATCHES, Predictions
 from otter_ray.export.model_card import CARD, write_card
 from otter_ray.export.model_files import file_digest, is_ours, precision_file, read_facts, write_facts
 from otter_ray.export.model_stats import onnx_latency
@@ -32,7 +34,7 @@ from otter_ray.export.precision.conversion import Int8Converter, to_float16
 from otter_ray.redaction import safe_text
 from otter_ray.train.builders import build_test, build_valid, load_model_from_config
 from otter_ray.train.model.example_inputs import example_inputs
-from otter_ray.train.model.module_mixin import BaseMixin
+from otter_ray.train.model.module_mixin import Run
 
 COMPARED_BATCHES = 4  # of the calibration, on which the layers of an int8 file are compared
 PATIENCE = 2  # sets of layers that are left out without less being lost, before int8 is given up
@@ -47,6 +49,7 @@ def add_precisions(
     config: Config | None = None,
     project: str | None = None,
     card: str = CARD,
+    predictions: bytes = b"",
 ) -> list[Row]:
     """Make the files that `quantize` asks for next to an exported fp32 file; note them in its JSON and card.
 
@@ -60,6 +63,7 @@ def add_precisions(
         config: That it was exported with; None for the checkpoint's own.
         project: The one that the checkpoint may import (see `config_of`).
         card: The name of the file's card.
+        predictions: The fp32 file's for the validation set (`Exported.predictions`), if they are kept.
 
     Returns:
         One row for each file, the fp32 file's first, as in the JSON's `precisions`.
@@ -77,8 +81,8 @@ def add_precisions(
     config = config or config_of(read_run_checkpoint(checkpoint), checkpoint, project)
     model = load_model_from_config(config, checkpoint)
     with tempfile.TemporaryDirectory(prefix="otter_ray_") as folder:
-        bench = _Bench(file, config, model, facts, direction, quantize, Path(folder))
-        rows = [bench.row("fp32", file), *(bench.made(precision) for precision in quantize.wanted)]
+        bench = _Bench(onnx_network(file, config, model), file, facts, direction, quantize, Path(folder))
+        rows = [bench.fp32(unpacked(predictions)), *(bench.made(precision) for precision in quantize.wanted)]
         _advise(rows)
         for row in rows[1:]:
             _place(bench, row)
@@ -91,9 +95,8 @@ class _Bench:
     """Measures files on the same items as the fp32 file.
 
     Args:
+        exact: The fp32 file's network.
         source: The fp32 file.
-        config: Its config.
-        model: It prepares batches and measures outputs.
         facts: The content of its JSON.
         direction: Which values of the metric are better.
         quantize: What is asked for.
@@ -102,50 +105,53 @@ class _Bench:
 
     def __init__(
         self,
+        exact: Network,
         source: Path,
-        config: Config,
-        model: BaseMixin,
         facts: dict[str, Any],
         direction: Direction,
         quantize: Quantize,
         folder: Path,
     ) -> None:
-        self.source, self.config, self.model, self.folder = source, config, model, folder
+        self.exact, self.source, self.folder = exact, source, folder
+        self.config, self.model = exact.config, exact.model
         self.metric, self.direction, self.quantize = facts["metric"], direction, quantize
-        self.valid = build_valid(config)
-        self.test = build_test(config, self.valid) if facts["gate"].get("test") else None
-        self.reference = onnx_network(source, config, model).measure(self.valid, self.metric)
+        self.valid = build_valid(self.config)
+        self.test = build_test(self.config, self.valid) if facts["gate"].get("test") else None
+
+    def fp32(self, predictions: Predictions | None) -> Row:
+        """Return the row of the file that the others are measured against."""
+        if predictions is None:
+            predictions = self.exact.predict(evaluation_loader(self.config, self.valid))
+        self.reference = self.exact.score(predictions, self.metric, self.valid)
+        row = self._measured("fp32", self.source, self.reference)
+        return {**row, "sha256": file_digest(self.source), "test": self._tested(self.exact)}
 
     def made(self, precision: str) -> Row:
-        """Make and measure a file; its row says why there is none."""
+        """Make and measure a file; its row says why there is none.
+
+        Only a file that is handed out is run on the test split.
+        """
         target = precision_file(self.source, precision)
         if target.exists() and not is_ours(target):
             return _row(precision, reason=f"{target.name} is there, and otter_ray did not write it: move it")
         try:
-            return self._fp16() if precision == "fp16" else self._int8()
+            row = self._fp16() if precision == "fp16" else self._int8()
+            if not row["reason"]:
+                row["test"] = self._tested(self._network(self.folder / f"{precision}.onnx"))
+            return row
         except Exception as exc:  # onnxruntime's tools raise anything
             return _row(precision, reason=safe_text(f"it cannot be made: {in_one_line(exc)}"))
 
     def row(self, precision: str, path: Path, left_out: Sequence[str] = ()) -> Row:
-        """Measure a file."""
+        """Measure a file on the validation set."""
         self._check(path)
-        network = onnx_network(path, self.config, self.model)
-        found = self.reference if precision == "fp32" else network.measure(self.valid, self.metric)
-        tested = None if self.test is None else network.measure(self.test, self.metric)
-        row = _row(
-            precision,
-            file=precision_file(self.source, precision).name,
-            bytes=path.stat().st_size,
-            latency_ms=onnx_latency(path, onnx_section(self.config)),
-            value=found.value,
-            interval=found.interval,
-            test=tested and tested.value,
-            left_out=[*left_out],
-        )
-        if precision == "fp32":
-            return {**row, "sha256": file_digest(path)}
+        try:
+            found = self._network(path).measure(self.valid, self.metric)
+        except _NotFiniteError as exc:
+            return _row(precision, reason=str(exc))
         if not math.isfinite(found.value):
             return _row(precision, reason=f"its {self.metric} is not a number")
+        row = {**self._measured(precision, path, found), "left_out": [*left_out]}
         row["loss"] = lost = self._loss(found)
         if lost["value"] > self.quantize.loss_limit:
             row["reason"] = (
@@ -153,6 +159,25 @@ class _Bench:
                 f"({self.quantize.loss_limit:g})"
             )
         return row
+
+    def _measured(self, precision: str, path: Path, found: Score) -> Row:
+        return _row(
+            precision,
+            file=precision_file(self.source, precision).name,
+            bytes=path.stat().st_size,
+            latency_ms=onnx_latency(path, onnx_section(self.config)),
+            value=found.value,
+            interval=found.interval,
+        )
+
+    def _network(self, path: Path) -> Network:
+        """Return a file's network, whose outputs must be finite: the gate has found those of fp32 to be."""
+        network = onnx_network(path, self.config, self.model)
+        return replace(network, run=partial(_finite, network.run, onnx_section(self.config).output_names))
+
+    def _tested(self, network: Network) -> float | None:
+        """Return the metric on the test split, if there is one."""
+        return None if self.test is None else network.measure(self.test, self.metric).value
 
     def _loss(self, found: Score) -> dict[str, Any]:
         """Return what a file loses, positive if it does, and the paired 95 % interval."""
@@ -186,16 +211,14 @@ class _Bench:
 
     @cached_property
     def _converter(self) -> Int8Converter:
-        network = onnx_network(self.source, self.config, self.model)
-        batches = calibration_batches(network, self.quantize.images)
+        batches = calibration_batches(self.exact, self.quantize.images)
         return Int8Converter(self.source, self.folder, batches, self.quantize.method)
 
     def _worst_first(self, layers: Sequence[str]) -> list[str]:
         """Sort the layers by how far the outputs move if that layer alone is quantized."""
-        exact = onnx_network(self.source, self.config, self.model)
-        some = islice(calibration_batches(exact, self.quantize.images), COMPARED_BATCHES)
+        some = islice(calibration_batches(self.exact, self.quantize.images), COMPARED_BATCHES)
         batches = [[torch.from_numpy(array) for array in batch.values()] for batch in some]
-        wanted = [exact.run(inputs) for inputs in batches]
+        wanted = [self.exact.run(inputs) for inputs in batches]
         moved = {}
         for layer in layers:
             path = self.folder / "one.onnx"
@@ -218,6 +241,23 @@ class _Bench:
             outputs = network.run([*example_inputs(section, batch).values()])
             if any(len(output) != batch for output in outputs):
                 raise ExportError(f"an output has {len(outputs[0])} rows for a batch of {batch}")
+
+
+class _NotFiniteError(ExportError):
+    """An output of a file is not finite."""
+
+
+def _finite(run: Run, names: Sequence[str], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of a network.
+
+    Raises:
+        _NotFiniteError: A value of one is infinite or NaN, whether or not the metric sees it.
+    """
+    outputs = run(inputs)
+    for name, output in zip(names, outputs, strict=True):
+        if not output.isfinite().all():
+            raise _NotFiniteError(f"its output {name!r} has values that are not finite")
+    return outputs
 
 
 def _row(precision: str, **known: Any) -> Row:

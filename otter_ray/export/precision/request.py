@@ -23,6 +23,9 @@ def asked_precisions(config: Config, precisions: Sequence[str]) -> Quantize | No
     """
     if not precisions:
         return config.quantize
+    if "quantize" not in type(config).model_fields:
+        message = f"project: {config.project} exports fp32 files alone: its config has no quantize section."
+        raise ConfigError([Problem(OPTION, f"{message} Leave the option out.")])
     own = config.quantize.model_dump() if config.quantize else {}
     found, flaws = validate(Quantize, {**own, "do_quant": True, "precisions": [*precisions]})
     if found is None:

@@ -15,8 +15,10 @@ from otter_ray.checkpoints import BEST_CHECKPOINT
 from otter_ray.errors import in_one_line
 from otter_ray.export.model_files import write_facts
 from otter_ray.export.result import Exported
+from otter_ray.formatting import si_number
 from otter_ray.isolation import call
 from otter_ray.redaction import safe_text
+from otter_ray.space.constraint import LATENCY, SIZE
 from otter_ray.tune.context import StudyContext
 from otter_ray.tune.selection.candidates import Candidate, base_checkpoint, candidates
 from otter_ray.tune.selection.outcome import Outcome
@@ -38,10 +40,11 @@ def complete(context: StudyContext, outcome: Outcome) -> Outcome:
     """
     if outcome.exported is None:
         return outcome
-    notes = []
+    notes = list[str]()
     for step, failure in STEPS:
         try:
-            call(step, context, outcome, outcome.exported)
+            found: list[str] | None = call(step, context, outcome, outcome.exported)
+            notes += found or []
         except Exception as exc:  # a project's own code raises anything
             notes.append(safe_text(f"{failure}: {in_one_line(exc)}"))
     outcome = replace(outcome, rejected=[*outcome.rejected, *notes])
@@ -80,17 +83,38 @@ def estimate_optimism(context: StudyContext, outcome: Outcome, exported: Exporte
     _add_facts(exported, selection=selection_optimism(_measured(context, exported), others, direction))
 
 
-def make_precisions(context: StudyContext, outcome: Outcome, exported: Exported) -> None:
-    """Make the files of lower precision that the config asks for."""
+def make_precisions(context: StudyContext, outcome: Outcome, exported: Exported) -> list[str]:
+    """Make the files of lower precision that the config asks for; return the constraints that they violate.
+
+    A trial's statistics are those of a file whose layers are all of lower precision. In the file that is
+    handed out some may stay in float32.
+    """
     from otter_ray.export.precision.files import add_precisions
 
     quantize, options = context.config.quantize, context.problem.options
-    if quantize is not None and quantize.wanted:
-        checkpoint = context.folder.path / BEST_CHECKPOINT
-        add_precisions(exported.onnx, checkpoint, quantize, options.direction, project=context.problem.code)
+    if quantize is None or not quantize.wanted:
+        return []
+    rows = add_precisions(
+        exported.onnx,
+        context.folder.path / BEST_CHECKPOINT,
+        quantize,
+        options.direction,
+        project=context.problem.code,
+        predictions=exported.predictions,
+    )
+    return [
+        f"the {row['precision']} file violates {bound.text}: it has {si_number(stats[bound.stat])}"
+        for row in rows
+        if not row["reason"]
+        for stats in [{f"{name}@{row['precision']}": row[key] for name, key in ROW_STATS.items()}]
+        for bound in options.bounds
+        if bound.stat in stats and bound.excess(stats) > 0
+    ]
 
 
-STEPS = (
+# Statistic of a file -> its key in a row of `precisions`.
+ROW_STATS = {SIZE: "bytes", LATENCY: "latency_ms"}
+STEPS: tuple[tuple[Callable[..., list[str] | None], str], ...] = (
     (compare_with_base, "the base config cannot be measured for the comparison"),
     (estimate_optimism, "how much too good the selection makes the figure cannot be estimated"),
     (make_precisions, "no files of lower precision were made"),
@@ -100,7 +124,8 @@ STEPS = (
 def _measured(context: StudyContext, exported: Exported) -> Winner:
     from otter_ray.export.comparison.gain import measured_winner
 
-    return measured_winner(exported.onnx, context.folder.path / BEST_CHECKPOINT, context.problem.code)
+    checkpoint = context.folder.path / BEST_CHECKPOINT
+    return measured_winner(exported.onnx, checkpoint, context.problem.code, exported.predictions)
 
 
 def _kept_others(context: StudyContext, winner: int) -> Iterator[Callable[[], Network]]:

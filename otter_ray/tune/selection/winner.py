@@ -15,7 +15,7 @@ from otter_ray.export.result import Exported
 from otter_ray.files import atomic_write
 from otter_ray.formatting import si_number
 from otter_ray.redaction import safe_text
-from otter_ray.study.layout import TRIALS_TABLE, WINNER_CONFIG
+from otter_ray.study.layout import TRIALS, TRIALS_TABLE, WINNER_CONFIG
 from otter_ray.study.pareto import front
 from otter_ray.study.trials import TrialRecord, read_records, write_parquet
 from otter_ray.tune.context import StudyContext
@@ -134,6 +134,13 @@ def export_others(context: StudyContext, finals: StudyContext | None, outcome: O
         lines.append(f"{name}, gate passed: {exported.onnx}")
     if missing and left:
         lines.append(_missing(missing))
+    quantize = context.config.quantize
+    if lines and quantize is not None and quantize.wanted:
+        asked = " ".join(f"--quantize {precision}" for precision in quantize.wanted)
+        lines.append(
+            "files of lower precision are made of the winner alone. For another trial: python -m "
+            f"otter_ray.export {context.folder.path / TRIALS}/NUMBER {asked}"
+        )
     return lines
 
 

@@ -21,6 +21,7 @@ from otter_ray.export.comparison.network import checkpoint_network
 from otter_ray.export.exporter import export_checkpoint
 from otter_ray.export.model_files import free_name, move_model, precision_file, read_facts, remove_orphans
 from otter_ray.export.precision import calibration, files
+from otter_ray.export.precision.conversion import Int8Converter
 from otter_ray.export.precision.files import add_precisions
 from otter_ray.export.precision.request import asked_precisions, direction_of
 from otter_ray.train.checks.validation import check_config
@@ -134,6 +135,63 @@ def test_a_file_that_cannot_be_made_or_loses_too_much_leaves_its_reason(tiny_run
     card = (tmp_path / "MODEL.md").read_text()
     assert "not handed out: it loses 0.5000" in card
     assert not [*tmp_path.glob("*.partial")]
+
+
+def test_only_a_file_that_is_handed_out_sees_the_test_split(tiny_run, tmp_path, monkeypatch):
+    found = export_checkpoint(tiny_run.best, tmp_path)
+    tested, whole = [], files._Bench._tested
+    monkeypatch.setattr(files._Bench, "_tested", lambda *each: tested.append(each) or whole(*each))
+    monkeypatch.setattr(files._Bench, "_loss", lambda *_: {"value": 0.5, "interval": None})
+    layers = files.Int8Converter.nodes.fget
+    monkeypatch.setattr(files.Int8Converter, "nodes", property(lambda self: layers(self)[:1]))
+    strict = ASKED.model_copy(update={"max_loss": 0.01, "precisions": ["int8"]})
+    fp32, int8 = add_precisions(found.onnx, tiny_run.best, strict, Direction.MAX)
+    assert int8["reason"]
+    assert (fp32["test"] is not None, int8["test"], len(tested)) == (True, None, 1)
+
+
+def test_the_gates_predictions_are_not_computed_again(tiny_run, tmp_path, monkeypatch):
+    found = export_checkpoint(tiny_run.best, tmp_path)
+    asked = ASKED.model_copy(update={"precisions": ["fp16"]})
+    runs = []
+    loader_of = files.evaluation_loader
+    monkeypatch.setattr(files, "evaluation_loader", lambda *each: runs.append(each) or loader_of(*each))
+    again = tmp_path / "again"
+    again.mkdir()
+    for path in (found.onnx, found.json):
+        (again / path.name).write_bytes(path.read_bytes())
+    kept = {"predictions": found.predictions}
+    fp32, _ = add_precisions(found.onnx, tiny_run.best, asked, Direction.MAX, **kept)
+    assert fp32["value"] == pytest.approx(found.gate.metrics["valid_fpr@4"])
+    assert not runs
+    measured = add_precisions(again / found.onnx.name, tiny_run.best, asked, Direction.MAX)[0]["value"]
+    assert measured == fp32["value"]
+    assert len(runs) == 1
+
+
+def test_an_output_that_the_metric_does_not_see_must_be_finite_too():
+    def run(inputs):
+        return [torch.ones(2, 3), torch.tensor([[1.0], [float("inf")]])]
+
+    with pytest.raises(ExportError, match="its output 'has_obj' has values that are not finite"):
+        files._finite(run, ["points", "has_obj"], [])
+    assert len(files._finite(lambda inputs: run(inputs)[:1], ["points"], [])) == 1
+
+
+@pytest.mark.parametrize("method", ["percentile", "entropy", "minmax"])
+def test_each_way_to_find_ranges(exported, method, tmp_path):
+    """Outliers widen the range of `minmax` alone."""
+    rng = np.random.default_rng(0)
+    batches = [{"img": rng.random((4, 3, 32, 32), dtype=np.float32)} for _ in range(3)]
+    converter = Int8Converter(exported.onnx, tmp_path, batches, method)
+    converter.write(tmp_path / "int8.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
+    (given,) = session.run(["feats"], batches[0])
+    exact = onnxruntime.InferenceSession(str(exported.onnx), providers=["CPUExecutionProvider"])
+    (wanted,) = exact.run(["feats"], batches[0])
+    assert (given * wanted).sum(axis=1).mean() > 0.6
+    ranges = {name: each.range_value for name, each in converter._ranges.data.items()}
+    assert all(low <= high for low, high in ranges.values())
 
 
 def test_files_go_with_their_model_and_orphans_are_removed(exported, tmp_path):
