@@ -167,6 +167,7 @@ class Diagnosis:
         from otter_ray.tune.cluster.nodes import local_node
         from otter_ray.tune.cluster.planner import plan_for
         from otter_ray.tune.cluster.resources import gpus_of
+        from otter_ray.tune.preflight.doubts import doubts
         from otter_ray.tune.preflight.idle_options import idle_options
         from otter_ray.tune.preflight.static_checks import check_study, resolve
 
@@ -188,8 +189,8 @@ class Diagnosis:
         yield ok(f"{self.config.name} and its search space fit together; {plan}")
         if self.problem.grid_note:
             yield ok(self.problem.grid_note)
-        for idle in (*idle_parameters(problem), *idle_options(problem)):
-            yield warning(str(idle))
+        for doubt in (*doubts(problem), *idle_parameters(problem), *idle_options(problem)):
+            yield warning(str(doubt))
         if plan.gpu_note:
             yield warning(plan.gpu_note)
 

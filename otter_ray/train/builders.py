@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
 )
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.plugins import HalfPrecision, MixedPrecision
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
@@ -257,11 +258,13 @@ def build_trainer(
         )
     except (MisconfigurationException, TypeError, ValueError) as exc:
         raise ConfigError([config.problem("trainer", f"Lightning's Trainer refuses it: {exc}")]) from exc
-    mixed = trainer.precision_plugin
-    if type(mixed) is MixedPrecision:  # a config may have a plugin of its own
+    plugin = trainer.precision_plugin
+    if type(plugin) is MixedPrecision:  # a config may have a plugin of its own
         trainer.strategy.precision_plugin = MixedTraining(
-            "bf16-mixed" if mixed.scaler is None else "16-mixed", mixed.device, mixed.scaler
+            "bf16-mixed" if plugin.scaler is None else "16-mixed", plugin.device, plugin.scaler
         )
+    if type(plugin) is HalfPrecision:
+        trainer.strategy.precision_plugin = HalfTraining(plugin.precision)
     return trainer
 
 
@@ -280,6 +283,27 @@ class MixedTraining(MixedPrecision):
         """Clip a fused optimizer's gradients, too, where no scaler has to unscale them first."""
         clip = super().clip_gradients if self.scaler else super(MixedPrecision, self).clip_gradients
         clip(optimizer, *args, **kwargs)
+
+
+class HalfTraining(HalfPrecision):
+    """Train with weights of half precision, on labels of full precision if the model asks for that.
+
+    bfloat16 has eight binary digits: a corner would move by up to half a pixel of 256.
+    """
+
+    _keeps_labels = False
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        """Convert the weights, and note what the model asks for (`BaseMixin.EXACT_LABELS`)."""
+        self._keeps_labels = getattr(module, "EXACT_LABELS", False)
+        return super().convert_module(module)
+
+    def convert_input(self, data: Any) -> Any:
+        """Convert a batch, `(images, labels)` if labels are kept."""
+        if not self._keeps_labels:
+            return super().convert_input(data)
+        images, labels = data
+        return super().convert_input(images), labels
 
 
 def _is_for_users(callback: Callback) -> bool:

@@ -215,6 +215,10 @@ class OWN:
         return config.metric
 
     @staticmethod
+    def best_direction(config: LightningConfig, metric: str) -> None:
+        """Return nothing: a module does not declare it."""
+
+    @staticmethod
     def unlogged(config: LightningConfig, name: str) -> str:
         """Return nothing: a module does not declare what it logs."""
         return ""

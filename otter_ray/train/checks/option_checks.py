@@ -203,6 +203,9 @@ def _unused(config: Config) -> Iterator[Problem]:
             if offered_settings(config)[name] and not accepted(cls, {name: True}):
                 message = f"is true, but {cls.__name__} has no argument `{name}`. Remove this key."
                 yield config.problem(f"common.{name}", message)
+        if config.model.teacher is not None and not accepted(cls, {"use_clip": True}):
+            message = f"is given, but {cls.__name__} has no argument `use_clip`: nothing uses it. Remove it."
+            yield config.problem("model.teacher", message)
 
 
 def _splits_that_overlap(config: Config) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from otter_ray.config import Config
+from otter_ray.config.config import DERIVED
 from otter_ray.errors import ConfigError, OtterError, Problem, in_one_line
 from otter_ray.train.builders import with_classes, without_pretrained
 from otter_ray.train.checkpoint.restore import STATEFUL_SECTIONS, find_restore, restore_problems
@@ -78,6 +79,7 @@ class Checker:
             config.common.image_size,
             config.common.use_clip,
             self._restored(config),
+            config.data_section.model_dump(),  # a model may refuse what its data sets return
         )
         flaws = self._once(identity, partial(_model_flaws, config, self.starts))
         return [config.problem(key, message) for key, message in flaws]
@@ -176,6 +178,8 @@ def build_without_memory(config: Config) -> BaseMixin:
         raise
     except Exception as exc:  # the project's own code
         reason = in_one_line(exc).rstrip(".")
+        if reset := [key for key in DERIVED if config.has(key) and config.get(key) == -1]:
+            remedy += f" {', '.join(reset)}: -1 is for the model to fill in. If it does not, remove the key."
         raise ConfigError([config.problem("model", f"{doing}: {reason}.{remedy}")]) from exc
     return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from otter_ray.config import Config
+from otter_ray.direction import Direction
 from otter_ray.errors import ConfigError, Problem, did_you_mean
 from otter_ray.train.model.module_mixin import BaseMixin
 from otter_ray.train.registry import by_project, find_class
@@ -35,6 +36,16 @@ def first_score(config: Config) -> str:
         message = f"is not given, and {config.model.name} declares no SCORES. Give a metric that it logs."
         raise ConfigError([Problem("--metric", message)])
     return str(scores[0])
+
+
+@by_project
+def best_direction(config: Config, metric: str) -> Direction | None:
+    """Return which values of one of the model's scores are better; None if its class does not say."""
+    cls = find_class(config.model.name, "model", config.project)
+    lower = getattr(cls, "LOWER_IS_BETTER", None)
+    if lower is None or metric not in getattr(cls, "SCORES", ()):
+        return None
+    return Direction.MIN if metric in lower else Direction.MAX
 
 
 @by_project

@@ -49,6 +49,8 @@ class BaseMixin(_Base):
         METRICS: Names that the model logs, so that a callback which monitors anything else is refused before
             the start; empty if they are not known.
         SCORES: Names of the metrics that `score` returns: what a study can optimize.
+        LOWER_IS_BETTER: Those of `SCORES` whose smaller values are better: a study that is told otherwise
+            warns; None if it is not known.
         STEADIER: Low-variance proxy metrics: metric -> another one that the model logs, and that ranks
             configurations in their early epochs as the metric does at the end. Schedulers that stop trials
             early use it.
@@ -56,6 +58,8 @@ class BaseMixin(_Base):
             under `common.is_restore`, if the checkpoint has none or has them in another shape. Such are the
             weights of a loss, on other data.
         HAS_ANY_SCALE: Whether metrics may be far above 1: then the gate's tolerance is a share of them.
+        EXACT_LABELS: Whether batches are `(images, labels)` whose labels stay float32 if `trainer.precision`
+            rounds all else, as `bf16-true` does: the loss must accept both types.
         INTENDED_USE: What the exported model is for, its inputs and its outputs: Markdown for its card.
 
     Attributes:
@@ -65,9 +69,11 @@ class BaseMixin(_Base):
 
     METRICS: tuple[str, ...] = ()
     SCORES: tuple[str, ...] = ()
+    LOWER_IS_BETTER: tuple[str, ...] | None = None
     STEADIER: Mapping[str, str] = MappingProxyType({})
     FRESH: tuple[str, ...] = ()
     HAS_ANY_SCALE: bool = False
+    EXACT_LABELS: bool = False
     INTENDED_USE: str = ""
     config: Config
     previews: bool = False

@@ -29,13 +29,14 @@ def check_problem(problem: SearchProblem, gpus: float, starts: bool) -> SearchPr
     Raises:
         ConfigError: the config or the space cannot be used.
     """
+    from otter_ray.tune.preflight.doubts import doubts
     from otter_ray.tune.preflight.idle_options import idle_options
     from otter_ray.tune.preflight.static_checks import check_study, resolve
 
     problem = resolve(problem)
     check_study(problem, gpus, starts=starts)
-    for idle in (*idle_parameters(problem), *idle_options(problem)):
-        logger.warning(str(idle))
+    for doubt in (*doubts(problem), *idle_parameters(problem), *idle_options(problem)):
+        logger.warning(str(doubt))
     return problem
 
 

@@ -8,12 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from otter_ray.init.project import create_project
 from otter_ray.study.journal import newest_study, open_journal
 from otter_ray.study.trials import read_records
 
-PROJECT, STUDY, CLASS, OTHER = "專案", "übung", "Rückgrat", "骨幹"
+PROJECT, STUDY, CLASS, OTHER, PHOTOS = "專案", "übung", "Rückgrat", "骨幹", "Bilder 影像"
+# A data set that also reads a folder of images.
+DATA_SET = """
+
+class Größe(Shapes):
+    def __init__(self, image_size, *, root, **options):
+        super().__init__(image_size, **options)
+        from otter_ray.vision.images import load_images
+
+        assert load_images(root, image_size, "root").names == ["é/ö.png"]
+"""
 # Less shared memory than a container has, and a temporary folder from which nothing can be started.
 MOUNTS = """
 mount -t tmpfs -o size=64m none /dev/shm
@@ -26,6 +37,8 @@ STRANGER = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
 SMALL = {
     "trainer.max_epochs": 1,
     "trainer.accelerator": "cpu",
+    "dataset.train_options.name": "Größe",
+    "dataset.train_options.options.root": PHOTOS,
     "dataset.train_options.options.count": 64,
     "dataset.valid_options.options.count": 64,
     "dataloader.train_options.num_workers": 1,  # its process sends batches through a socket
@@ -34,7 +47,7 @@ SMALL = {
 
 @pytest.fixture
 def project(tmp_path):
-    """A project whose package, config, search space, classes and choices have names that are not ASCII."""
+    """A project of names that are not ASCII: package, config, space, classes, choices, folders, images."""
     made, folder = tmp_path / "sketches", tmp_path / "ein Ordner"
     create_project("sketches", made)
     words = {"sketches": PROJECT, "ConvBackbone": CLASS, f"import {CLASS}": f"import {OTHER}, {CLASS}"}
@@ -47,6 +60,13 @@ def project(tmp_path):
         target.write_text(text)
     with (folder / PROJECT / "model.py").open("a") as file:
         file.write(f"\n\nclass {OTHER}({CLASS}):\n    pass\n")
+    with (folder / PROJECT / "data.py").open("a") as file:
+        file.write(DATA_SET)
+    names = folder / PROJECT / "__init__.py"
+    names.write_text(names.read_text().replace("import Shapes", "import Größe, Shapes"))
+    image = folder / PHOTOS / "é" / "ö.png"
+    image.parent.mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(image)
     space = folder / "search_spaces" / f"{PROJECT}.yaml"
     choice = f"  model.backbone.name: {{type: categorical, choices: [{CLASS}, {OTHER}]}}\n\nstudy:"
     space.write_text(space.read_text().replace("\nstudy:", choice))

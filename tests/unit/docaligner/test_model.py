@@ -1,3 +1,5 @@
+import lightning as L
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from otter_ray.projects.docaligner.corners import label
 from otter_ray.projects.docaligner.modeling.export_wrapper import WarpHeatmap
 from otter_ray.projects.docaligner.modeling.module import MISSING
 from otter_ray.projects.docaligner.modeling.targets import corner_maps
+from otter_ray.train.builders import build_trainer
 
 BOX = [[0.2, 0.25], [0.8, 0.2], [0.75, 0.9], [0.15, 0.8]]
 POINTS = {
@@ -19,6 +22,22 @@ POINTS = {
 
 def labels(*corners):
     return torch.stack([torch.tensor(label(each, 1920, 1080)) for each in corners])
+
+
+@pytest.mark.parametrize("head", [{}, POINTS])
+def test_bfloat16_does_not_round_the_corners(config, head, tmp_path):
+    """It has 8 binary digits: at 256 px a corner would move by half a pixel."""
+    config = config.with_values({**head, "trainer.precision": "bf16-true"})
+    plugin = build_trainer(config, tmp_path, L.Callback()).precision_plugin
+    model = plugin.convert_module(AlignerModel(config))
+    batch = [torch.rand(2, 3, 32, 32), labels(np.array(BOX), np.array(BOX) / 3)]
+    images, kept = plugin.convert_input(batch)
+    assert (images.dtype, model.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert torch.equal(kept, batch[1])
+    with plugin.train_step_context():
+        loss = torch.stack([*model.loss(model(images), kept).values()]).sum()
+    loss.backward()
+    assert loss.isfinite()
 
 
 @pytest.mark.parametrize("neck", ["FPN", "BiFPN", None])

@@ -3,10 +3,12 @@
 import sys
 
 import cv2
+import lightning as L
 import numpy as np
 import onnx
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from otter_ray import load_config
 from otter_ray.errors import ConfigError
@@ -14,6 +16,7 @@ from otter_ray.projects.mrzscanner import BiFPN, ReaderModel, RegionModel, Spott
 from otter_ray.projects.mrzscanner.modeling.data_checks import require_keys
 from otter_ray.projects.mrzscanner.text.keys import READER_KEYS, SPOTTER_KEYS
 from otter_ray.projects.mrzscanner.visuals.model_card import reader_example, region_example
+from otter_ray.train.builders import build_datasets, build_model, build_trainer
 
 
 def of_size(height, width):
@@ -39,6 +42,31 @@ def test_a_neck_is_used_and_exported():
         assert torch.allclose(WarpReader(model)(image), before, atol=1e-5)
         model.neck.lateral[0][0].weight.mul_(2)
         assert not torch.allclose(model.read(image), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["GridHead", "CtcHead", "QueryHead", None])
+def test_bfloat16_does_not_round_where_a_zone_is(head, tmp_path):
+    name, size = ("mrz_demo", of_size(24, 360)) if head else ("mrz_detection", of_size(64, 64))
+    config = load_config(name, size)
+    values = {
+        "dataset.train_options.options.length_of_dataset": 2,
+        "trainer": {"max_epochs": 1, "precision": "bf16-true", "accelerator": "cpu"},
+        **({"model.head": {"name": head}} if head else {}),
+        **({"model.loss": {"name": "TextLoss"}} if head != "GridHead" and head else {}),
+    }
+    config = config.with_values(values)
+    plugin = build_trainer(config, tmp_path, L.Callback()).precision_plugin
+    model = plugin.convert_module(build_model(config))
+    batch = default_collate([*build_datasets(config)[0]])
+    images, labels = plugin.convert_input(batch)
+    assert images.dtype == torch.bfloat16
+    assert torch.equal(labels["zone"], batch[1]["zone"])
+    model.trainer, model.log, model.log_dict = None, lambda *_, **__: None, lambda *_, **__: None
+    model.get_lr = lambda: 0.0
+    with plugin.train_step_context():
+        loss = model.training_step((images, labels), 0)
+    loss.backward()
+    assert loss.isfinite()
 
 
 @pytest.mark.parametrize(

@@ -399,8 +399,18 @@ def test_drawn_data_sets_are_told_apart_by_an_option(monkeypatch, train, valid, 
 def test_a_setting_that_the_projects_data_do_not_take_is_refused(monkeypatch):
     monkeypatch.setattr(docclassifier, "Drawn", Drawn, raising=False)
     config = load_config("demo", ["common.use_clip=true", "dataset.test_options=null"])
+    config = config.with_values({"model.teacher": {"name": "ClipDistillation"}})
     assert not [*settings_problems(config, 0)]
-    (problem,) = settings_problems(config.with_values({"dataset.train_options": {"name": "Drawn"}}), 0)
-    assert str(problem).endswith(
-        "common.use_clip: is true, but Drawn has no argument `use_clip`. Remove this key."
-    )
+    drawn = config.with_values({"dataset.train_options": {"name": "Drawn"}})
+    clip, teacher = map(str, settings_problems(drawn, 0))
+    assert clip.endswith("common.use_clip: is true, but Drawn has no argument `use_clip`. Remove this key.")
+    assert "model.teacher: is given, but Drawn has no argument `use_clip`: nothing uses it." in teacher
+
+
+def test_a_model_is_checked_again_if_its_data_sets_change():
+    """Some models refuse the labels of others' data sets."""
+    config = load_config("mrz_demo", ["trainer.accelerator=cpu"])
+    checker = Checker(0)
+    assert checker.problems(config) == []
+    (problem,) = checker.problems(config.with_values({"dataset.valid_options": {"name": "SceneDataset"}}))
+    assert problem.key == "dataset.valid_options.name"

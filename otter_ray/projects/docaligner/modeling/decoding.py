@@ -1,4 +1,4 @@
-"""From heatmaps to corners: as the public client does it, and by the expected place."""
+"""Find corners in heatmaps: as the public client does it, and by the expected place."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Heads: from a neck's maps to corners, as heatmaps or as points.
+"""Heads: predict corners from a neck's maps, as heatmaps or as points.
 
-Both return a `Prediction` of logits and positions; what one does not have is None.
+Both return a `Prediction` of logits and positions. A part that a head does not predict is None.
 """
 
 from __future__ import annotations

@@ -43,9 +43,11 @@ class AlignerModel(BaseMixin, L.LightningModule):
 
     METRICS = ("loss", "loss_step", "loss_epoch", "lr", *LOSSES, *scores.METRICS)
     SCORES = scores.SCORES
+    LOWER_IS_BETTER = ()
     # The metric is 0 as long as heatmaps are fainter than the client's threshold; the expected place is not.
     STEADIER = MappingProxyType({scores.IOU: scores.PEAK})
     INTENDED_USE = model_card.INTENDED_USE
+    EXACT_LABELS = True
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -76,7 +78,7 @@ class AlignerModel(BaseMixin, L.LightningModule):
             with self.previewing():
                 self.show(f"train_batch_{batch_idx}", gallery.batch_picture(images, labels))
         images = images.to(self.dtype).contiguous(memory_format=self.memory_format)
-        parts = self.loss(self(images), labels.to(self.dtype))
+        parts = self.loss(self(images), labels)
         loss = torch.stack([*parts.values()]).sum()
         self.log_dict(parts, on_step=False, on_epoch=True)
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True)

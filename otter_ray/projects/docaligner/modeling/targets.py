@@ -1,4 +1,4 @@
-"""Heatmaps that a model is trained towards, drawn on the device from the corners."""
+"""Draw the heatmaps that a model learns to predict, on its device, from the corners."""
 
 from __future__ import annotations
 

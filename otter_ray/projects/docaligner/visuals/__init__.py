@@ -1,1 +1,1 @@
-"""What people see of DocAligner: sheets of scenes, galleries and the card."""
+"""Pictures of DocAligner: sheets of scenes, galleries, and the model card."""

@@ -1,4 +1,4 @@
-"""What the card of an exported model says about its use."""
+"""Write what the card of an exported model says about its use."""
 
 from __future__ import annotations
 

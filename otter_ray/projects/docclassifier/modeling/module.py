@@ -45,6 +45,7 @@ class ClassifierModel(BaseMixin, L.LightningModule):
     """
 
     SCORES = METRICS
+    LOWER_IS_BETTER = ()
     STEADIER = MappingProxyType({"valid_fpr@4": "valid_pauc@2"})  # measured: docs/explanation/defaults.md
     FRESH = ("loss.", "distillation.")
     INTENDED_USE = model_card.INTENDED_USE

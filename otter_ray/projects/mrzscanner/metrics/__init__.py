@@ -1,1 +1,1 @@
-"""What is measured: texts by edit distance, regions by overlap."""
+"""The metrics of MRZScanner: texts by edit distance, regions by overlap."""

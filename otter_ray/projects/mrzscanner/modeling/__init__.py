@@ -1,1 +1,1 @@
-"""Backbone, heads, losses, the LightningModules, and what is exported of them."""
+"""The models of MRZScanner: backbone, heads, losses, LightningModules and export wrappers."""

@@ -1,7 +1,7 @@
-"""What a model needs of the labels of its data sets.
+"""Check that the labels of the data sets are those that a model learns.
 
-A data set's class says what its labels are: `keys`, in whose keys its texts are, unless an option `keys` says
-it; and `has_places = False` if where zones lie is not known.
+The class of a data set declares its labels. `keys` is the model in whose keys texts are written, unless an
+option `keys` says it. `has_places = False` means that the places of zones are not known.
 """
 
 from __future__ import annotations

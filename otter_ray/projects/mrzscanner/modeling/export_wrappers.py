@@ -1,4 +1,4 @@
-"""The parts of trained models that are exported, in the form that the clients take."""
+"""The parts of trained models that are exported, in the form that the clients accept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read monospaced print on its grid: find the lines' ends, then each cell is one character to tell."""
+"""Read monospaced print on its grid: find the ends of the lines, then classify the character in each cell."""
 
 from __future__ import annotations
 

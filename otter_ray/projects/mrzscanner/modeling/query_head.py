@@ -1,4 +1,4 @@
-"""Read with learned queries, one for each of the text's places, that look at all of the image at once."""
+"""Read with learned queries, one for each place of the text, that attend to the whole image at once."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ class ReaderModel(ZoneModel):
 
     KEYS: ClassVar[KeyTable] = READER_KEYS
     SCORES = ("valid_accuracy", "valid_anls", "valid_checked", "valid_format")
+    LOWER_IS_BETTER = ()
     METRICS = ("loss", "loss_step", "loss_epoch", "lr", "text_loss", "format_loss", "zone_loss", *SCORES)
     STEADIER = MappingProxyType({"valid_accuracy": "valid_anls", "valid_checked": "valid_anls"})
     FRESH = ("head.",)

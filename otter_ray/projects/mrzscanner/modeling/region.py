@@ -1,4 +1,4 @@
-"""The detector: a mask of the zone. A mask is steadier than corners, which jump about in plain print."""
+"""The detector, which predicts a mask of the zone. Corners would jump between similar lines of print."""
 
 from __future__ import annotations
 
@@ -114,6 +114,7 @@ class RegionModel(ZoneModel):
     """
 
     SCORES = ("valid_iou", "valid_recall@80", "valid_dice")
+    LOWER_IS_BETTER = ()
     METRICS = ("loss", "loss_step", "loss_epoch", "lr", "dice_loss", "bce_loss", "l1_loss", *SCORES)
     STEADIER = MappingProxyType({"valid_iou": "valid_dice", "valid_recall@80": "valid_dice"})
     INTENDED_USE = model_card.REGION_USE

@@ -1,4 +1,4 @@
-"""The loss of a reader: what its head sums up, with weights."""
+"""The loss of a reader: the weighted sum of the losses of its head."""
 
 from __future__ import annotations
 

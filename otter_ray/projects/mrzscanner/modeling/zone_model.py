@@ -1,4 +1,4 @@
-"""What the models of zones have in common: their parts, how they are trained, and their intervals."""
+"""The base of the models of zones: it builds their parts, logs their losses and gives intervals."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class ZoneModel(BaseMixin, L.LightningModule):
     Raises:
         ConfigError: A class refuses its options.
     """
+
+    EXACT_LABELS = True
 
     def __init__(self, config: Config, keys: KeyTable | None = None) -> None:
         super().__init__()

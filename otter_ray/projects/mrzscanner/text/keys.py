@@ -1,4 +1,4 @@
-"""The keys of the exported models: which index of an output's last axis is which character.
+"""The keys of the exported models: the character of each index of an output's last axis.
 
 The clients of the recogniser and of the spotter count the same 40 keys in different orders. Both are said
 here and nowhere else. A label is `LENGTH` indices: the lines with separators between them, one EOS, and

@@ -1,1 +1,1 @@
-"""What is shown of a model and its data: galleries, sheets, and its card."""
+"""Pictures of MRZScanner: galleries, sheets, and the model cards."""

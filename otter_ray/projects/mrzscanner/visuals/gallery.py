@@ -1,4 +1,4 @@
-"""What a report shows of a reader: the zones that it read worst."""
+"""Draw the zones that a reader read worst, for the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cards of exported models say about their use."""
+"""Write what the cards of exported models say about their use."""
 
 from __future__ import annotations
 
