@@ -412,5 +412,6 @@ def test_a_model_is_checked_again_if_its_data_sets_change():
     config = load_config("mrz_demo", ["trainer.accelerator=cpu"])
     checker = Checker(0)
     assert checker.problems(config) == []
-    (problem,) = checker.problems(config.with_values({"dataset.valid_options": {"name": "SceneDataset"}}))
+    scenes = {"name": "SceneDataset", "options": {"seed": 1}}
+    (problem,) = checker.problems(config.with_values({"dataset.valid_options": scenes}))
     assert problem.key == "dataset.valid_options.name"

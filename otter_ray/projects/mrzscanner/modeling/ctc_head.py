@@ -59,7 +59,7 @@ class CtcHead(nn.Module):
         logits, text = outputs[0], labels["text"]
         lengths = (text == self.eos).int().argmax(dim=1)
         steps = torch.full_like(lengths, logits.shape[1])
-        scores = logits.log_softmax(dim=2).transpose(0, 1)
+        scores = logits.float().log_softmax(dim=2).transpose(0, 1)  # there is no CTC in bfloat16
         loss = F.ctc_loss(scores, text, steps, lengths, blank=self.pad, zero_infinity=True)
         return {"text": loss}
 
