@@ -128,8 +128,8 @@ def prepare_loaders(config: Config, cpus: int) -> tuple[Config, DataLoader[Any],
     torch.set_num_threads(max(1, cpus - loader.num_workers))
     if len(valid) < world_size():  # type: ignore[arg-type]
         raise DataError(
-            f"{len(valid)} validation images are too few for {world_size()} workers: each needs one. "  # type: ignore[arg-type]
-            "Lower resources.workers_per_trial, or add validation images."
+            f"{len(valid)} validation items are too few for {world_size()} workers: each needs one. "  # type: ignore[arg-type]
+            "Lower resources.workers_per_trial, or add validation items."
         )
     check_loader(config, loader)
     options = with_objects(config, "valid_options", valid)

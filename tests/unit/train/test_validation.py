@@ -104,9 +104,9 @@ MISTAKES = [
     (
         "callbacks.0={name: LearningRateFinder}",
         "callbacks.0.name",
-        ["LearningRateFinder tries learning rates", "Search optimizer.options.lr"],
+        ["LearningRateFinder tries learning rates", "Search the learning rate"],
     ),
-    ("callbacks.0={name: BatchSizeFinder}", "callbacks.0.name", ["Search common.batch_size"]),
+    ("callbacks.0={name: BatchSizeFinder}", "callbacks.0.name", ["Search the batch size"]),
     (
         "callbacks.0={name: StochasticWeightAveraging, options: {swa_lrs: 0.1}}",
         "callbacks.0.name",
