@@ -22,7 +22,7 @@ def init(
         typer.Option(
             "--like",
             metavar="KIND",
-            help="Kind of project: classifier, embedding (finds what looks alike), corners (finds points) or "
+            help="Kind of project: classifier, embedding (finds similar images), corners (finds points) or "
             "text (reads).",
         ),
     ] = "classifier",

@@ -69,7 +69,7 @@ class EmbeddingModel(BaseMixin, L.LightningModule):
     FRESH = ("loss.",)  # other training classes have other centres
     INTENDED_USE = (
         "Finds images of the same mark. Input: RGB images in [0, 1]. Output: embeddings of length 1; the "
-        "greater the dot product of two, the more alike the marks."
+        "greater the dot product of two, the more similar the marks are."
     )
 
     def __init__(self, config: Config) -> None:
