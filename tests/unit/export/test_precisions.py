@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from otter_ray.config import Config
+from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.config.schema import OWN_META_INFO, Quantize
 from otter_ray.direction import Direction
 from otter_ray.errors import ConfigError, ExportError
@@ -324,3 +325,11 @@ def test_an_earlier_checkpoint_tells_its_direction_by_the_epochs_that_improved()
         with pytest.raises(ExportError, match=r"loss: .* Add --mode max or --mode min"):
             direction_of(unknown)
         assert direction_of(unknown, Direction.MIN) is Direction.MIN
+
+
+def test_a_lightning_module_has_an_fp32_file_alone():
+    data = {"project": "lightning", "model": {"class_path": "my_project.Module"}, "metric": "loss"}
+    config = LightningConfig.from_dict({**data, "trainer": {"max_epochs": 1}})
+    assert asked_precisions(config, []) is None
+    with pytest.raises(ConfigError, match="--quantize: project: lightning exports fp32 files alone"):
+        asked_precisions(config, ["fp16"])
