@@ -37,7 +37,7 @@ COLUMNS, ROWS = 100, 30
 AT = 9  # trials that have ended in the picture of the live view
 COMMAND = "python -m otter_ray.tune demo"
 LIGHT = TerminalTheme(
-    (255, 255, 255),
+    (246, 248, 250),
     (36, 41, 47),
     [(36, 41, 47), (207, 34, 46), (17, 99, 41), (154, 103, 0), (9, 105, 218), (130, 80, 223), (27, 124, 131),
      (110, 119, 129)],
