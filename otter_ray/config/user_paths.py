@@ -12,8 +12,8 @@ from otter_ray.config.paths import KeyPath
 from otter_ray.errors import ConfigError, Problem
 from otter_ray.formatting import short_repr
 
-# The last words of keys whose values are paths.
-PATH_KEY = re.compile(r"(.*_)?(root|dir|folder|path|file|checkpoint)s?|restore_(ind|ckpt)")
+# The last words of keys whose values are paths. A `class_path` names a class.
+PATH_KEY = re.compile(r"(?!class_path)(.*_)?(root|dir|folder|path|file|checkpoint)s?|restore_(ind|ckpt)")
 VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 

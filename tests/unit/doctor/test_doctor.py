@@ -157,6 +157,18 @@ def test_folders_of_a_config_and_of_what_is_searched(tmp_path):
     assert empty.startswith(f"{train}.root (searched): {tmp_path}/empty is empty. Fill it")
 
 
+def test_a_class_path_is_no_file(tmp_path):
+    (tmp_path / "plain.yaml").write_text(
+        "project: lightning\n"
+        "model: {class_path: my_pkg.Lit, init_args: {vocabulary_path: /absent/words.txt}}\n"
+        "data: {class_path: my_pkg.Data}\n"
+        "trainer: {max_epochs: 1}\n"
+        "metric: val_acc\n"
+    )
+    wanted = data_paths(load_config(str(tmp_path / "plain.yaml")), None)
+    assert wanted == {"model.init_args.vocabulary_path": "/absent/words.txt"}
+
+
 class Hub(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.send_response(401)
