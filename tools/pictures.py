@@ -1,7 +1,7 @@
 """Makes the pictures of the documentation, and the figures that its pages quote, from one run of the demo.
 
     python tools/pictures.py                 runs the demo in a terminal of its own, then all of the below
-    python tools/pictures.py RUNS/demo/NAME  takes a study that is there: without the live view
+    python tools/pictures.py RUNS/demo/NAME  takes a study that it has run: all but the live view
 
 It writes `docs/images/live*.svg`, `docs/images/report*.png`, and in every page what stands between the lines
 `<!-- pictures: end of the demo -->` and `<!-- pictures -->`. The report is opened in Chromium.
@@ -15,8 +15,8 @@ import re
 import select
 import shutil
 import struct
-import subprocess
 import sys
+import tempfile
 import time
 from fcntl import ioctl
 from io import StringIO
@@ -36,6 +36,8 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 COLUMNS, ROWS = 100, 30
 AT = 9  # trials that have ended in the picture of the live view
 COMMAND = "python -m otter_ray.tune demo"
+PRINTED = "printed.txt"  # in the study's folder
+LONGEST = 110  # characters of a quoted line
 LIGHT = TerminalTheme(
     (246, 248, 250),
     (36, 41, 47),
@@ -122,14 +124,16 @@ def draw_live(lines: list[Text]) -> None:
 
 
 def photograph(report: Path) -> None:
-    """Write the beginning of the report as PNG, in light and in dark."""
+    """Write the beginning of the report as PNG, in light and in dark, without the folders of this machine."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        copy = Path(folder) / report.name
+        copy.write_text(report.read_text().replace(f"{ROOT}/", ""))
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         for scheme, file in (("light", "report.png"), ("dark", "report-dark.png")):
             page = browser.new_page(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
-            page.goto(report.resolve().as_uri())
+            page.goto(copy.as_uri())
             page.wait_for_timeout(1500)  # plotly draws
             page.screenshot(path=IMAGES / file)
         browser.close()
@@ -137,8 +141,9 @@ def photograph(report: Path) -> None:
 
 def quote(printed: str) -> None:
     """Write the last lines of the demo into the pages that quote them."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "").replace(f"{ROOT}/", "")
     lines = [line.rstrip() for line in plain.splitlines()]
+    lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ..." for line in lines]
     found = [next((line for line in reversed(lines) if line.startswith(head)), None) for head in QUOTED]
     block = "```text\n" + "\n".join(filter(None, found)) + "\n```\n\n"
     for page in PAGES:
@@ -152,15 +157,14 @@ def main() -> None:
     """Make everything."""
     if given := sys.argv[1:]:
         study = Path(given[0])
-        command = [sys.executable, "-m", "otter_ray.report", str(study)]
-        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        printed = (study / PRINTED).read_text()
     else:
         name = time.strftime("%Y%m%d-%H%M%S")
         study = ROOT / "runs/demo" / name
         lines, printed = run_demo(name)
         if lines:
             draw_live(lines)
-    (study / "printed.txt").write_text(printed)
+        (study / PRINTED).write_text(printed)
     quote(printed)
     photograph(study / "report.html")
 
