@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,24 @@ def left_as_found() -> Iterator[None]:
         tempfile.tempdir = folder
         if optuna := sys.modules.get("optuna"):
             optuna.logging.set_verbosity(verbosity)
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Restore at the block's end the random numbers of Python, numpy and torch, and Lightning's seed."""
+    variables = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
+    python, numpy, torch = random.getstate(), sys.modules.get("numpy"), sys.modules.get("torch")
+    of_numpy = numpy.random.get_state() if numpy else None
+    of_torch = torch.get_rng_state() if torch else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        if numpy:
+            numpy.random.set_state(of_numpy)
+        if torch:
+            torch.set_rng_state(of_torch)
+        restore_environment(variables)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -36,6 +36,14 @@ Choices = Annotated[
 ]
 Allowed = Annotated[list[ScalarValue], Field(max_length=MAX_CHOICES)]
 Condition = Annotated[ScalarValue | Allowed, Rule(f"a value or a list of up to {MAX_CHOICES} values")]
+
+
+# What Optuna calls its distributions.
+DISTRIBUTIONS = {
+    "FloatDistribution": "float",
+    "IntDistribution": "int",
+    "CategoricalDistribution": "categorical",
+}
 
 
 class _File(Section):
@@ -83,6 +91,43 @@ def load_space(name_or_path: str, sets: Overrides = ()) -> Space:
 def space_with_sets(space: Space, sets: Overrides) -> Space:
     """Return a space with these changes, which errors name `--set-space`. Raises ConfigError."""
     return _built(space.to_dict(), Origin(space.name), sets) if sets else space
+
+
+def space_of(parameters: Mapping[str, Any], study: Mapping[str, Any]) -> Space:
+    """Return the search space that a program gives.
+
+    Args:
+        parameters: Keys, each with an entry as in a file, a list of choices, or a distribution of Optuna.
+        study: As in a file.
+
+    Raises:
+        ConfigError: Every problem.
+    """
+    return _built({"parameters": entries_of(parameters), "study": dict(study)}, Origin("space", "space"), ())
+
+
+def entries_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a space as a file has them."""
+    return {str(key): _entry_of(value) for key, value in parameters.items()}
+
+
+def _entry_of(value: Any) -> Any:
+    """Return the entry of a list of choices, or of a distribution of Optuna."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return {"type": "categorical", "choices": [*value]}
+    kind = DISTRIBUTIONS.get(type(value).__name__)
+    if kind is None:
+        return value
+    names = ("choices",) if kind == "categorical" else ("low", "high", "log", "step")
+    own = {name: getattr(value, name) for name in names}
+    if kind == "int" and own["step"] == 1:
+        del own["step"]
+    if kind == "categorical":
+        own["choices"] = [*own["choices"]]
+    return {
+        "type": kind,
+        **{name: each for name, each in own.items() if each is not None and each is not False},
+    }
 
 
 def _built(data: dict[str, Any], origin: Origin, sets: Overrides) -> Space:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -222,3 +223,36 @@ def forget_median_stops(rule: MedianStoppingRule) -> None:
     it, and so does a trial after its last epoch.
     """
     rule._stopped_trials.clear()
+
+
+@contextmanager
+def pickled_by_value(objects: Iterable[Any]) -> Iterator[None]:
+    """Let Ray send the classes of these objects, and what is beside them, to workers that cannot import them.
+
+    Ray's cloudpickle does so for `__main__`, which is a notebook too, but not for a test's module.
+    """
+    from ray import cloudpickle
+
+    classes = [each if isinstance(each, type) else type(each) for each in objects]
+    names = {base.__module__ for cls in classes for base in cls.__mro__}
+    modules = [sys.modules[name] for name in sorted(names) if name in sys.modules and not _is_found(name)]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_found(name: str) -> bool:
+    """Say whether a worker, which has this process's folder and its environment, can import a module."""
+    file = getattr(sys.modules[name], "__file__", None)
+    if name == "__main__" or file is None:
+        return True
+    places = [os.getcwd(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = os.path.join(*name.split("."))
+    is_own = any(
+        file in (os.path.join(p, f"{path}.py"), os.path.join(p, path, "__init__.py")) for p in places
+    )
+    return is_own or file.startswith((sys.prefix, sys.base_prefix))

@@ -9,21 +9,22 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from otter_ray.cli import INTERRUPTED
 from otter_ray.config import Config
+from otter_ray.config.given import config_of_objects, give, given_to
 from otter_ray.config.user_paths import user_path, user_place
 from otter_ray.errors import StudyError
 from otter_ray.files import NAME_RULE, is_name
 from otter_ray.formatting import short_repr
-from otter_ray.host_program import importing_from_here, left_as_found
+from otter_ray.host_program import importing_from_here, left_as_found, same_random_numbers
 from otter_ray.isolation import call
-from otter_ray.space import SearchProblem, Space
+from otter_ray.space import SearchProblem, Space, entries_of, space_of
 from otter_ray.tune.cluster.job_submission import code_of, job_address, persistent_path
 from otter_ray.tune.request import (
     ExportSelection,
@@ -105,6 +106,50 @@ class Study:
     patience: int | None = None
     export: str = "best"
     quiet: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        data: Any = None,
+        *,
+        metric: str,
+        max_epochs: int,
+        space: Mapping[str, Any],
+        mode: str = "max",
+        trainer: Mapping[str, Any] | None = None,
+        trials: int = 32,
+        **options: Any,
+    ) -> Self:
+        """Return a study of a LightningModule's class, without a file.
+
+            Study.of(LitClassifier, MyData(root), metric="val_acc", max_epochs=20,
+                     space={"lr": FloatDistribution(1e-4, 1e-2, log=True), "width": [16, 32, 64]})
+
+        A class of a script, a notebook or a test travels to the workers. The study's folder holds its name
+        only: a program that has the class can resume the study.
+
+        Args:
+            model: The class; or a `partial` of it, with arguments by keyword.
+            data: A LightningDataModule, or its class or a `partial` of that, if its arguments are searched.
+                Or loaders: (train, valid) or (train, valid, test). None if the module has its own.
+            metric: What the module logs in its validation.
+            max_epochs: Epochs of a trial that is not stopped early.
+            space: What is searched: names of the module's arguments, or dotted keys (`data.init_args.noise`),
+                each with a list of choices, a distribution of Optuna, or an entry as in a file.
+            mode: Whether larger or smaller values are better: max or min.
+            trainer: More arguments of Lightning's Trainer.
+            trials: Number of trials.
+            **options: More of the arguments of `Study`.
+
+        Raises:
+            ConfigError: What is given does not fit together.
+        """
+        chosen = {"max_epochs": max_epochs, **(trainer or {})}
+        config, objects, keys = config_of_objects(model, data, metric, chosen, entries_of(space))
+        give(objects)
+        searched = space_of(keys, {"metric": metric, "mode": mode, "num_trials": trials})
+        return cls(config, searched, **options)
 
     def run(self) -> StudyResult:
         """Run the study, or what is left of it, and return what it came to.
@@ -208,6 +253,11 @@ class Study:
         return connected, True
 
 
+def _as_before(has_objects: bool) -> AbstractContextManager[None]:
+    """Keep the random numbers of a process in which models are built that no other process knows."""
+    return same_random_numbers() if has_objects else nullcontext()
+
+
 def _check_count(option: str, number: int | None) -> None:
     if number is not None and not (type(number) is int and number >= 1):
         raise StudyError(f"{option}: {number!r} is not a whole number >= 1. Give one, or leave it out.")
@@ -297,7 +347,8 @@ def _session(request: StudyRequest) -> Iterator[RaySession]:
     project, address = request.problem.config.project, request.address
     if address is None:
         check_memory()
-    with ForkServer(worker_imports(project)) as forks:
+    has_objects = bool(given_to(request.problem.config))
+    with ForkServer(worker_imports(project), answers=not has_objects) as forks, _as_before(has_objects):
         if request.is_connected:
             # What its workers are was settled when it was started.
             logger.info(f"the Ray at {address} is used as it is: {SLOWER}")

@@ -4,6 +4,7 @@ A config names them by `class_path` and `init_args`, as LightningCLI does. `OWN`
 way than for projects whose models are built of parts.
 """
 
+from otter_ray.projects.lightning.data import Loaders
 from otter_ray.projects.lightning.own import OWN
 
-__all__ = ["OWN"]
+__all__ = ["OWN", "Loaders"]

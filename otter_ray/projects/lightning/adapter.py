@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from otter_ray.config.given import ON_CHANGE
 from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.errors import ConfigError, ExportError
 from otter_ray.projects.lightning.calls import Call, call_of, calls, first_call, quiet_trainer
@@ -113,6 +114,7 @@ class Adapter(BaseMixin, L.LightningModule):
 
     def pretend_loss(self, *inputs: Tensor) -> Tensor:
         """Return the sum of the outputs; one that no weight has a part in is not in the training either."""
+        self.eval()  # in training, forward may return something else
         loss = super().pretend_loss(*inputs)
         return loss if loss.requires_grad else loss + 0 * sum(each.sum() for each in self.parameters())
 
@@ -289,6 +291,9 @@ def _exported_call(text: str, name: str) -> Call:
     config = LightningConfig.from_dict(json.loads(text), name)
     assert isinstance(config, LightningConfig)
     return first_call(config, read_splits(config)[1])
+
+
+ON_CHANGE.append(_exported_call.cache_clear)
 
 
 def name_in_test(config: LightningConfig, logged: Mapping[str, float]) -> str | None:

@@ -7,7 +7,7 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import make_dataclass
 from typing import Any, TypeVar
 
@@ -17,9 +17,10 @@ from lightning.pytorch.cli import LightningCLI, LRSchedulerCallable, OptimizerCa
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from otter_ray.config.given import GIVEN, LOADERS
 from otter_ray.config.lightning_config import IMPORT_PATH, ClassPath, LightningConfig
 from otter_ray.errors import did_you_mean, in_one_line
-from otter_ray.projects.lightning.aliases import use_one_lightning
+from otter_ray.projects.lightning.aliases import OTHER, use_one_lightning
 from otter_ray.train.checks.option_checks import REFUSED_CALLBACKS
 from otter_ray.train.checks.trainer_checks import Flaw
 from otter_ray.train.registry import unknown_arguments
@@ -40,7 +41,8 @@ def build_class(section: ClassPath, base: type[T], key: str) -> T:
         base: What its class must be a child of.
         key: The section's key.
     """
-    built = _built(key, base, section)
+    is_given = section.class_path in GIVEN
+    built = _given_object(section, key) if is_given else _built(key, base, section)
     assert isinstance(built, base)
     return built
 
@@ -71,7 +73,10 @@ def class_flaws(
         return [(f"{key}.class_path", str(exc.args[0]))]
     if not (isinstance(cls, type) and issubclass(cls, base)):
         names = " or ".join(each.__name__ for each in (base if isinstance(base, tuple) else (base,)))
-        return [(f"{key}.class_path", f"{section.class_path} is no {names}. Name a child of it.")]
+        message = f"{section.class_path} is no {names}. Name a child of it."
+        if any(each.__module__.startswith(f"{OTHER}.") for each in getattr(cls, "__mro__", ())):
+            message = f"{section.class_path} is one of {OTHER}. Import lightning.pytorch in its place."
+        return [(f"{key}.class_path", message)]
     if flaws := [
         *(
             (f"{key}.init_args.{name}", text)
@@ -84,6 +89,8 @@ def class_flaws(
         *_nested(section.init_args, f"{key}.init_args"),
     ]:
         return flaws
+    if section.class_path in GIVEN:
+        return [*_given_flaws(section, key)]
     return _refused(_parser(key, wanted or base), {key: section.model_dump()}, key)
 
 
@@ -142,6 +149,8 @@ def find_class_path(path: str) -> Any:
     """
     if not IMPORT_PATH.fullmatch(path):
         raise LookupError(f"{path!r} is no class path. Write package.module.Class.")
+    if path in GIVEN and path != LOADERS:
+        return GIVEN[path] if isinstance(GIVEN[path], type) else type(GIVEN[path])
     module, _, name = path.rpartition(".")
     use_one_lightning()
     try:
@@ -155,10 +164,39 @@ def find_class_path(path: str) -> Any:
         raise LookupError(f"{message}{did_you_mean(missing, _modules_in(parent))} {remedy}") from exc
     except Exception as exc:  # the module's own code
         raise LookupError(f"{path} cannot be imported: {in_one_line(exc)}. Fix it.") from exc
+    if not hasattr(found, name) and module == "__main__":
+        remedy = "Run the program that has it: Study.of, with the study's name and resume=True."
+        raise LookupError(f"__main__ has no class {name!r}: it was a program's or a notebook's. {remedy}")
     if not hasattr(found, name):
         known = [entry for entry in dir(found) if isinstance(getattr(found, entry), type)]
         raise LookupError(f"{module} has no class {name!r}.{did_you_mean(name, known)}")
     return getattr(found, name)
+
+
+def _given_object(section: ClassPath, key: str) -> Any:
+    """Build what a program gave as a class, or return a copy of what it gave as an object."""
+    given = GIVEN[section.class_path]
+    if not isinstance(given, type):
+        return copy(given)  # which it sets up for itself
+    parser = _given_parser(section, key)
+    return parser.instantiate_classes(parser.parse_object({key: section.init_args}))[key]
+
+
+def _given_flaws(section: ClassPath, key: str) -> Iterator[Flaw]:
+    """Yield what is wrong with the arguments of what a program gave."""
+    given = GIVEN[section.class_path]
+    if isinstance(given, type):
+        yield from _refused(_given_parser(section, key), {key: section.init_args}, key)
+    elif section.init_args:
+        names, why = ", ".join(section.init_args), f"{type(given).__name__} was given as an object"
+        yield f"{key}.init_args", f"{names}: {why}. Give the class, to search its arguments."
+
+
+def _given_parser(section: ClassPath, key: str) -> Any:
+    """Return a parser of the arguments of a class that need not be importable."""
+    parser = _empty_parser()
+    parser.add_class_arguments(GIVEN[section.class_path], key, fail_untyped=False)
+    return parser
 
 
 def _modules_in(package: str) -> list[str]:
@@ -211,12 +249,17 @@ def _parser(key: str, wanted: Any) -> Any:
         key: The argument.
         wanted: Its type.
     """
+    parser = _empty_parser()
+    # Not `add_subclass_arguments`, which takes a path to a file in place of any nested class.
+    parser.add_class_arguments(make_dataclass("Wanted", [(key, wanted)]), fail_untyped=False)
+    return parser
+
+
+def _empty_parser() -> Any:
+    """Return a parser that reads no text as YAML."""
     # Not above: it takes a tenth of a second, and only this project needs it.
     from jsonargparse import ArgumentParser, set_loader
 
     use_one_lightning()
     set_loader(AS_IT_IS, lambda text: text)
-    parser = ArgumentParser(exit_on_error=False, parser_mode=AS_IT_IS)
-    # Not `add_subclass_arguments`, which takes a path to a file in place of any nested class.
-    parser.add_class_arguments(make_dataclass("Wanted", [(key, wanted)]), fail_untyped=False)
-    return parser
+    return ArgumentParser(exit_on_error=False, parser_mode=AS_IT_IS)

@@ -13,6 +13,7 @@ import lightning as L
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 
+from otter_ray.config.given import GIVEN, LOADERS
 from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.errors import ConfigError, DataError, in_one_line
 from otter_ray.projects.lightning.classes import build_class
@@ -21,6 +22,32 @@ from otter_ray.projects.lightning.classes import build_class
 SETUP_HOOKS = ("prepare_data", "setup", "teardown")
 # Of `trainer:`: how much of each validation loader is run.
 LIMIT = "limit_val_batches"
+
+
+class Loaders(L.LightningDataModule):
+    """Loaders as a data module.
+
+    Args:
+        train: Gives the batches to train on.
+        valid: Gives those to validate with: a loader, or several.
+        test: Gives those to test with; None for no test.
+    """
+
+    def __init__(self, train: Any, valid: Any, test: Any = None) -> None:
+        super().__init__()
+        self.loaders = train, valid, test
+
+    def train_dataloader(self) -> Any:
+        """Return the loader to train on."""
+        return self.loaders[0]
+
+    def val_dataloader(self) -> Any:
+        """Return those to validate with."""
+        return self.loaders[1]
+
+    def test_dataloader(self) -> Any:
+        """Return those to test with."""
+        return self.loaders[2]
 
 
 @dataclass(frozen=True)
@@ -76,7 +103,8 @@ def new_data_module(config: LightningConfig) -> L.LightningDataModule | None:
     if config.data is None:
         return None
     seed(config)
-    data = build_class(config.data, L.LightningDataModule, "data")
+    loaders = GIVEN.get(LOADERS) if config.data.class_path == LOADERS else None
+    data = Loaders(*loaders) if loaders else build_class(config.data, L.LightningDataModule, "data")
     seed_setup(config, data)
     return data
 

@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from otter_ray.checkpoints import callback_checkpoints_of, checkpoints_of
+from otter_ray.config.given import GIVEN, LOADERS, ON_CHANGE
 from otter_ray.config.lightning_config import LightningConfig, NetworkOptions
 from otter_ray.config.schema import InputShape, Onnx
 from otter_ray.errors import (
@@ -325,6 +326,8 @@ def has_test(config: LightningConfig) -> bool:
     own = (L.LightningModule.test_dataloader, L.LightningDataModule.test_dataloader)
     if module.test_step is L.LightningModule.test_step or source.test_dataloader in own:
         return False
+    if config.data and config.data.class_path == LOADERS and len(GIVEN.get(LOADERS, ())) < 3:
+        return False
     return _logs_in_test(json.dumps(config.to_dict(), sort_keys=True), config.name)
 
 
@@ -394,6 +397,9 @@ def _onnx_section(text: str, name: str) -> Onnx:
         dtype = str(tensor.dtype).removeprefix("torch.")
         section.input_shape[each] = InputShape(shape=[1, *tensor.shape[1:]], dtype=dtype)
     return section
+
+
+ON_CHANGE += [_onnx_section.cache_clear, _logs_in_test.cache_clear]
 
 
 def _names(what: str, names: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from otter_ray.config.given import given_to
 from otter_ray.study.naming import trial_name
 from otter_ray.study.trials import read_records
 from otter_ray.tune.cluster.concurrency import ConcurrencyLimiter
@@ -28,7 +29,7 @@ from otter_ray.tune.driver.journal_upload import JournalUploader
 from otter_ray.tune.driver.progress_callback import ProgressCallback
 from otter_ray.tune.driver.worker_group_cleanup import WorkerGroupCleanup
 from otter_ray.tune.messages import TrialAssignment
-from otter_ray.tune.ray_compat import ascii_name, slot_environment
+from otter_ray.tune.ray_compat import ascii_name, pickled_by_value, slot_environment
 from otter_ray.tune.request import StopCriteria
 from otter_ray.tune.search.schedulers import build_scheduler
 from otter_ray.tune.search.searcher import OptunaSearcher
@@ -100,12 +101,17 @@ class StudyTuner:
         """
         scratch = tempfile.mkdtemp(prefix="otter_ray_")
         try:
-            tuner = tune.Tuner(
-                trainable or self._trainable(),
-                tune_config=self._tune_config(),
-                run_config=self._run_config(scratch),
-            )
-            with handle_interrupts(self.stop_controller), self.reporter.running(), slot_environment():
+            with (
+                pickled_by_value(given_to(self.context.config).values()),
+                handle_interrupts(self.stop_controller),
+                self.reporter.running(),
+                slot_environment(),
+            ):
+                tuner = tune.Tuner(
+                    trainable or self._trainable(),
+                    tune_config=self._tune_config(),
+                    run_config=self._run_config(scratch),
+                )
                 tuner.fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -183,6 +189,7 @@ class StudyTuner:
             gpus=plan.gpus,
             cwd=os.getcwd(),
             searched=context.space.keys,
+            given=given_to(context.config),
         )
 
 

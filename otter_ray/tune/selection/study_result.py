@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,16 @@ class StudyResult:
         """One row for each trial, with the columns of `trials.parquet`."""
         config = load_config(require_file(StudyFolder(self.folder).config_file))
         return trials_table(self._data.rows, config).to_pandas()
+
+    def _repr_html_(self) -> str:
+        """Return the report, for a notebook to show."""
+        from otter_ray.report.html_report import REPORT
+
+        place = self.folder / REPORT
+        if not place.is_file():
+            return f"<p>{escape(str(self.folder))}: no report has been written.</p>"
+        page = escape(place.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 40em; border: 0"></iframe>'
 
     def load(self) -> L.LightningModule:
         """Build the winner's LightningModule with its weights, in evaluation mode, on the CPU.

@@ -49,10 +49,11 @@ class ForkServer:
 
     Args:
         modules: What it imports.
+        answers: Whether calls are answered; objects of this process's own would be unknown there.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        self.modules = [*modules]
+    def __init__(self, modules: Sequence[str], answers: bool = True) -> None:
+        self.modules, self.answers = [*modules], answers
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._has_failed = self._is_shared = False
@@ -127,7 +128,7 @@ class ForkServer:
 
     def _connection(self) -> Connection | None:
         """Return a connection to a fork that waits for a call; None if there is no server."""
-        if not self.is_running or self._has_failed:
+        if not self.answers or not self.is_running or self._has_failed:
             return None
         try:
             server = launch.connect(str(self._folder), self.modules)

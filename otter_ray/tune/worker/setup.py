@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from otter_ray.tune.cluster.resources import COORDINATOR_RESOURCES
 
 @dataclass(frozen=True)
 class TrialSetup:
-    """What every trial of a study shares. It is plain data, because it travels to the worker slots.
+    """What every trial of a study shares. It travels to the worker slots.
 
     Attributes:
         config: the base config, as a dict.
@@ -33,6 +34,7 @@ class TrialSetup:
         gpus: of each worker.
         cwd: the folder in which the study was started.
         searched: dotted keys that the space sets.
+        given: objects that the config names, of a program's own.
     """
 
     config: dict[str, Any]
@@ -49,6 +51,7 @@ class TrialSetup:
     gpus: float
     cwd: str
     searched: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def slot_resources(self) -> dict[str, float]:

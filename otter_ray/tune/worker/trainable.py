@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from otter_ray.config.given import give
 from otter_ray.disk import disk_full_message, is_disk_full
 from otter_ray.errors import OtterError, StudyError, in_one_line
 from otter_ray.redaction import safe_text
@@ -40,6 +41,7 @@ def run_trial(setup: TrialSetup, config: Mapping[str, Any]) -> None:
         config: the trial's assignment, as Tune carries it.
     """
     assignment, started = TrialAssignment.from_tune(config), time.time()
+    give(setup.given)
     if setup.storage is None and not setup.sees_study:
         # Otherwise it would make a folder of its own, and its checkpoints would be nowhere.
         _report(TrialFailure(setup.unseen_message, FailureKind.STUDY))
