@@ -150,8 +150,9 @@ def test_it_is_exported_as_it_asks(run):
 
 
 def test_a_study_takes_it_too(home, sets, tune):
+    """Its own fork server knows the hub of `home`: the shared one read its environment before."""
     sets = [*sets, "--set", "trainer.max_epochs=3"]  # the space lets no trial be stopped before
-    code, output = tune(NAME, *sets, "--trials", 2, "--name", "study", folder=home).end()
+    code, output = tune(NAME, *sets, "--trials", 2, "--name", "study", folder=home, own_server=True).end()
     assert code == 0, output
     assert "gate passed: opset 16" in output
     assert len(list((home / "runs" / NAME / "study").glob("*.onnx"))) == 1
@@ -178,7 +179,7 @@ def second_stage(sets, tmp_path_factory):
 
 def test_the_second_stage_as_a_study(home, run, second_stage, tune):
     arguments = [f"{NAME}_finetune", *second_stage, "--trials", 1, "--name", "second"]
-    code, output = tune(*arguments, folder=home).end()
+    code, output = tune(*arguments, folder=home, own_server=True).end()
     assert code == 0, output
     assert f"starts from {run}/checkpoints/last.ckpt (epoch 2, valid_fpr@4" in output
     assert "gate passed: opset 16" in output
