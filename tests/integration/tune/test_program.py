@@ -68,6 +68,7 @@ def test_the_notebooks_run(connected, tiny_sets, tmp_path, monkeypatch):
                 if "changes" in names and "study" not in names:
                     names |= {"trials": 2, "changes": tiny_sets[1::2]}
     assert names["result"].best.onnx.is_file()
+    assert names["test"]["images"] == 20  # of the test split: five documents, four captures each
     assert np.abs(names["embedding"] - names["same"]).max() < 1e-4
     assert {*names["searched"]} >= {"optimizer.options.lr", "model.loss.name"}
     assert names["curves"].shape[1] == 2
