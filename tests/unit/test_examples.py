@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import torch
+import yaml
 
 from otter_ray import Study
 from otter_ray.train import check_config, find_class
@@ -40,3 +41,12 @@ def test_the_page_shows_the_class_of_the_example():
     )
     example = (EXAMPLE / "my_documents/__init__.py").read_text()
     assert code(textwrap.dedent(shown)) == code(example)
+
+
+def test_the_page_shows_the_space_of_the_example():
+    page = (ROOT / "docs/how-to/add-a-loss.md").read_text()
+    shown = next(
+        block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "MixedMargin" in block
+    )
+    example = (EXAMPLE / "search_spaces/margins.yaml").read_text()
+    assert yaml.safe_load(textwrap.dedent(shown)) == yaml.safe_load(example)
