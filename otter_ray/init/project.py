@@ -52,7 +52,7 @@ def create_project(name: str, folder: Path, kind: str = DEFAULT_KIND) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder.absolute().parent) as scratch:
             partial = Path(scratch) / name
-            words = {PLACEHOLDER: name, "PURPOSE": KINDS[kind]}
+            words = {"PURPOSE": KINDS[kind], PLACEHOLDER: name}  # in this order: a name may hold PURPOSE
             for template in (TEMPLATE / COMMON, TEMPLATE / kind):
                 for source in sorted(template.rglob("*")):
                     if source.is_file() and "__pycache__" not in source.parts:

@@ -15,7 +15,7 @@ def option_key(option: str, part: str) -> str:
 def require(holds: bool, option: str, value: object, rule: str, part: str) -> None:
     """Raise DataError if an option does not obey its rule."""
     if not holds:
-        raise DataError(f"{option_key(option, part)} is {value} but must be {rule}.")
+        raise DataError(f"{option_key(option, part)} is {value!r} but must be {rule}.")
 
 
 def require_choice(value: str, choices: Collection[str], option: str, part: str) -> None:

@@ -88,7 +88,7 @@ def _scan(folder: Path, folders: dict[str, int]) -> Iterator[str]:
                         waiting.append(entry.path)
                     continue
                 bar.update()
-                if _is_image(entry.name):
+                if is_image(entry.name):
                     found = _stat(entry.path)
                     yield f"{prefix}{entry.name}\0{found.st_size}\0{found.st_mtime_ns}"
 
@@ -100,7 +100,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Return whether a file of that name is listed."""
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
 
 

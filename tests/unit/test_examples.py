@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from otter_ray import Study
-from otter_ray.train import check_config, find_class
+from otter_ray.train import RunHooks, RunOptions, check_config, find_class, run_training
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/new_loss"
@@ -29,11 +29,22 @@ def test_a_loss_needs_no_fork(monkeypatch):
     assert cosines.grad.isfinite().all()
 
 
+def test_a_step_of_training_with_the_loss(monkeypatch, tiny_config, tmp_path):
+    monkeypatch.chdir(EXAMPLE)
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    changes = {"project": "my_documents", "model.loss.name": "MixedMargin", "trainer.max_epochs": 1}
+    one_batch = {"dataset.train_options.options.length_of_dataset": tiny_config.common.batch_size}
+    reports = []
+    config = tiny_config.with_values({**changes, **one_batch})
+    run_training(config, tmp_path, reports.append, RunOptions(cpus=1), RunHooks())
+    (report,) = reports
+    assert 0 < report.metrics["loss"] < math.inf
+    assert 0 <= report.metrics["valid_fpr@4"] <= 1
+
+
 def test_the_page_shows_the_class_of_the_example():
     def code(text):
-        found = next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef))
-        margin = found.body[-1]
-        return [ast.unparse(line) for line in margin.body[-2:]]
+        return next(ast.unparse(node) for node in ast.parse(text).body if isinstance(node, ast.ClassDef))
 
     page = (ROOT / "docs/how-to/add-a-loss.md").read_text()
     shown = next(

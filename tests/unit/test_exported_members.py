@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import otter_ray
+from otter_ray.init.project import TEMPLATE
 
 PUBLIC = [
     "otter_ray",
@@ -64,6 +65,13 @@ def test_every_public_name_is_there_and_explained(name):
 def test_no_other_name_is_there(name):
     with pytest.raises(AttributeError, match=rf"module '{name}' has no attribute 'build_nothing'"):
         _ = import_module(name).build_nothing
+
+
+@pytest.mark.parametrize("path", TEMPLATE.rglob("*.py"), ids=lambda path: str(path.relative_to(TEMPLATE)))
+def test_a_new_project_imports_public_names_only(path):
+    nodes = ast.walk(ast.parse(path.read_text()))
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {name for name in modules if name.startswith("otter_ray")} <= {*PUBLIC}
 
 
 def test_a_lazy_name_is_loaded_once():

@@ -11,6 +11,5 @@ class MixedMargin(PartialFC):
     """Half of the margin is added to the angle, and half is taken from the cosine."""
 
     def margin(self, target: Tensor) -> Tensor:
-        """Apply the margin to the target's cosine `[B]`."""
         angle = torch.acos(target.clamp(-1 + 1e-6, 1 - 1e-6))
         return torch.cos(angle + self.m / 2) - self.m / 2

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from otter_ray.config import load_config
+from otter_ray.direction import Direction
 from otter_ray.init.project import create_project
-from otter_ray.train.model.declared_metrics import first_score
+from otter_ray.train.model.declared_metrics import best_direction, first_score
 
 
 def run(folder, *line):
@@ -87,6 +88,15 @@ def test_a_run_is_about_the_models_own_metric(project, monkeypatch):
     monkeypatch.syspath_prepend(str(project))
     assert first_score(load_config("sketches")) == "valid_accuracy"
     assert first_score(load_config("demo")) == "valid_fpr@4"
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_study_knows_which_values_are_better(made, monkeypatch, kind):
+    monkeypatch.chdir(made / NAMES[kind])
+    monkeypatch.syspath_prepend(str(made / NAMES[kind]))
+    config = load_config(NAMES[kind])
+    better = Direction.MIN if kind == "corners" else Direction.MAX
+    assert best_direction(config, first_score(config)) is better
 
 
 def test_nothing_is_left_of_the_templates_name(project):

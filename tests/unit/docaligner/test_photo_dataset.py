@@ -85,11 +85,14 @@ def test_faulty_files(folder, text, told):
         PhotoDataset(SIZE, root=str(folder))
 
 
-def marked_folder(folder):
+def sheet(polygon=BOX, light=230):
     """A light sheet on a dark ground, whose corners can be found again."""
     image = np.full((80, 100, 3), 40, np.uint8)
-    cv2.fillPoly(image, [np.array(BOX, np.int32)], (230, 230, 230))
-    cv2.imwrite(str(folder / "sheet.png"), image)
+    return cv2.fillPoly(image, [np.array(polygon, np.int32)], (light, light, light))
+
+
+def marked_folder(folder):
+    cv2.imwrite(str(folder / "sheet.png"), sheet())
     write(folder, ("sheet.png", [BOX]), ("none.png", []))
     return str(folder)
 
@@ -120,8 +123,11 @@ def test_in_training_photographs_are_taken_again(folder):
 def test_a_config_trains_on_photographs(config, folder, tmp_path_factory):
     """Its own folder to validate with: a photograph in both is refused."""
     train, other = marked_folder(folder), tmp_path_factory.mktemp("other")
-    cv2.imwrite(str(other / "none.png"), np.full((80, 100, 3), 120, np.uint8))
-    valid = marked_folder(other)
+    cv2.imwrite(str(other / "table.png"), np.tile(np.arange(100, dtype=np.uint8), (80, 1)))
+    moved = [[x - 4, y + 3] for x, y in BOX]
+    cv2.imwrite(str(other / "sheet.png"), sheet(moved))
+    write(other, ("sheet.png", [moved]), ("table.png", []))
+    valid = str(other)
     photos = {"name": "PhotoDataset", "options": {"root": train, "length_of_dataset": 32}}
     changes = {"dataset.train_options": photos, "dataset.test_options": None}
     config = config.with_values(
@@ -145,3 +151,43 @@ def test_the_test_set_has_photographs_of_its_own(folder):
     valid = PhotoDataset(SIZE, root=str(folder))
     with pytest.raises(DataError, match=r"dataset.test_options.*the same photographs"):
         PhotoDataset(SIZE, root=str(folder), valid_dataset=valid, dataset_part="test")
+
+
+def test_a_copy_in_another_folder_is_the_same_photograph(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    valid = PhotoDataset(SIZE, root=marked_folder(folder))
+    cv2.imwrite(str(other / "copy.jpg"), cv2.resize(sheet(), (50, 40), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(other / "new.png"), sheet([[x - 1, y] for x, y in BOX]))
+    write(other, ("new.png", [BOX]))
+    train = PhotoDataset(SIZE, root=str(other), valid_dataset=valid, dataset_part="train")
+    assert len(train) == 1
+    write(other, ("new.png", [BOX]), ("copy.jpg", []))
+    with pytest.raises(DataError, match=r"same photographs, or copies of them: [^ ]*/copy\.jpg\. Remove"):
+        PhotoDataset(SIZE, root=str(other), valid_dataset=valid, dataset_part="train")
+
+
+def test_short_epochs_show_all_photographs_in_turn(folder):
+    lights = [50, 100, 150, 200, 250]
+    for light in lights:
+        cv2.imwrite(str(folder / f"{light}.png"), sheet(light=light))
+    write(folder, *((f"{light}.png", [BOX]) for light in lights))
+    options = {"root": str(folder), "strength": 0, "dataset_part": "train"}
+    data, seen = PhotoDataset(SIZE, length_of_dataset=2, **options), []
+    for epoch in range(5):
+        data.set_epoch(epoch)
+        seen += [round(image.max().item() * 255) for image, _ in (data[0], data[1])]
+    assert seen == lights * 2
+    plain = data.without_augmentation()
+    assert [round(plain[index][0].max().item() * 255) for index in range(5)] == lights
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"seed": -1}, "seed is -1 but must be at least 0"),
+        ({"length_of_dataset": 0}, "length_of_dataset is 0 but must be at least 1"),
+    ],
+)
+def test_numbers_that_cannot_be(folder, option, told):
+    with pytest.raises(DataError, match=rf"^dataset\.train_options\.options\.{told}"):
+        PhotoDataset(SIZE, root=marked_folder(folder), dataset_part="train", **option)

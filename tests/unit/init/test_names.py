@@ -1,4 +1,4 @@
-"""Names that a project cannot have."""
+"""Names that a project cannot have, and one that it can."""
 
 from pathlib import Path
 
@@ -31,3 +31,12 @@ def test_a_name_that_cannot_be(tmp_path, monkeypatch, name, says):
         create_project(name, Path(name))
     assert says in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_name_with_a_word_of_the_template(tmp_path):
+    create_project("ALL_PURPOSE", tmp_path / "ALL_PURPOSE")
+    test = (tmp_path / "ALL_PURPOSE/tests/test_ALL_PURPOSE.py").read_text()
+    readme = (tmp_path / "ALL_PURPOSE/README.md").read_text()
+    assert "from ALL_PURPOSE.data import" in test
+    assert readme.startswith("# ALL_PURPOSE\n")
+    assert "A project of otter_ray: which of four shapes" in readme

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -49,12 +50,40 @@ def test_an_image_is_decoded_once(folder, monkeypatch):
 def test_an_image_that_is_none(folder, tmp_path):
     root = folder({"1": ENTRY, "2": {**ENTRY, "img_path": "b.png"}})
     (tmp_path / "b.png").write_bytes(b"no image")
-    told = r"dataset.test_options.options.annotations: 1 images cannot be read, .* such as b\.png"
+    told = r"dataset.test_options.options.annotations: 1 images cannot be used, .* b\.png: it cannot be read"
     with (
         pytest.warns(UserWarning, match="1 unreadable images left out"),
         pytest.raises(DataError, match=told),
     ):
         PhotoDataset((20, 60), root=root, dataset_part="test")
+
+
+def test_an_image_under_another_of_its_names(folder, tmp_path):
+    (tmp_path / "again").symlink_to(tmp_path)
+    names = [str(tmp_path / "a.png"), "./a.png", "again/a.png", str(tmp_path / "again/a.png")]
+    root = folder({name: {**ENTRY, "img_path": name} for name in names})
+    data = PhotoDataset((20, 60), root=root)
+    assert len(data) == 4
+    assert all(torch.equal(image, data[0][0]) for image, _ in data)
+    assert len(PhotoDataset((20, 60), root=str(tmp_path / "again"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("b.gif", r"b\.gif: images end in \.bmp, .*, and do not begin with a dot\. Replace"),
+        (".b.png", "images end in .*, and do not begin with a dot"),
+        ("../b.png", r"\.\./b\.png: it is not below /"),
+    ],
+)
+def test_an_image_that_is_left_out(folder, tmp_path, name, told):
+    (tmp_path / "below").mkdir()
+    for place in (tmp_path / "below" / "a.png", tmp_path / "below" / name):
+        shutil.copy(tmp_path / "a.png", place)
+    folder({"1": ENTRY, "2": {**ENTRY, "img_path": name}})
+    shutil.move(tmp_path / "annotations.json", tmp_path / "below")
+    with pytest.raises(DataError, match=r"annotations: 1 images cannot be used, such as .*" + told):
+        PhotoDataset((20, 60), root=str(tmp_path / "below"))
 
 
 def test_home_in_root(folder, tmp_path, monkeypatch):
@@ -97,5 +126,7 @@ def test_annotations_that_cannot_be_used(folder, entries, message):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="root is None but must be a folder"):
         PhotoDataset((20, 60))
+    with pytest.raises(DataError, match="root is '' but must be a folder"):
+        PhotoDataset((20, 60), root="")
     with pytest.raises(DataError, match=r"annotations: .* cannot be read"):
         PhotoDataset((20, 60), root=str(tmp_path / "none"))

@@ -21,8 +21,10 @@ from otter_ray.vision.camera import BILINEAR
 from otter_ray.vision.dataset_options import option_key, pair, require
 from otter_ray.vision.images import listed, load_images
 from otter_ray.vision.jaccard import crosses
+from otter_ray.vision.near_duplicates import near_duplicates
 
 GROUND_TRUTH = "gt.json"
+_SAME = 0.9995  # correlation of two thumbnails of one photograph, of which one may have been saved again
 Mark = tuple[NDArray[np.float64] | None, int, int]  # corners in fractions, width, height
 
 
@@ -41,9 +43,10 @@ class PhotoDataset(Dataset[Item]):
         root: The folder.
         strength: Scale of what training does to photographs, in [0, 1]; 0 leaves them as they are. None: 1
             for the training set, and 0 for the others.
-        length_of_dataset: Items in an epoch, each photograph as often as the others; None: each once.
+        length_of_dataset: Items in an epoch, which continues with the photographs after those of the epoch
+            before; None: each once.
         seed: Seed of what training does to them.
-        valid_dataset: The validation set: the two must not share a photograph.
+        valid_dataset: The validation set: the two must not share a photograph, nor a copy of one.
         test_dataset: The test set, likewise.
         dataset_part: Which data set of a config it is, for messages: `train`, `valid` or `test`.
 
@@ -70,23 +73,31 @@ class PhotoDataset(Dataset[Item]):
         require(0 <= self._strength <= 1, "strength", strength, "in [0, 1]", dataset_part)
         length = length_of_dataset
         require(length is None or length >= 1, "length_of_dataset", length, "at least 1", dataset_part)
+        require(seed >= 0, "seed", seed, "at least 0", dataset_part)
         key = option_key("root", dataset_part)
         table = load_images(root, pair(image_size), key, BILINEAR)
         folder = Path(root).expanduser().absolute()
         rows = {name: row for row, name in enumerate(table.names)}
         marks = _marks(folder, key, rows)
         self._table, self._items = table, [(rows[name], label(*mark)) for name, mark in marks.items()]
-        self.photographs = {str(folder / name) for name in marks}
         if not any(corners is not None for corners, _, _ in marks.values()):
             raise DataError(
                 f"{key} is {root!r}, but none of its photographs shows a document: nothing to score."
             )
         for whose, other in (("validation", valid_dataset), ("test", test_dataset)):
-            if shared := sorted(self.photographs & getattr(other, "photographs", set())):
+            theirs = getattr(other, "photographs", self.photographs[:0])
+            same = near_duplicates(self.photographs, theirs, _SAME)
+            if shared := [str(folder / name) for name, both in zip(marks, same, strict=True) if both]:
                 raise DataError(
-                    f"{key}: the {whose} set has the same photographs: {listed(shared)}. Remove them."
+                    f"{key}: the {whose} set has the same photographs, or copies of them: {listed(shared)}. "
+                    "Remove them from one of the two."
                 )
         self._length, self._seed, self._epoch = length or len(self._items), seed, shared_epoch()
+
+    @property
+    def photographs(self) -> NDArray[np.uint8]:
+        """Thumbnails of the photographs, uint8 [N, 256]."""
+        return self._table.thumbnails[[row for row, _ in self._items]]
 
     def set_epoch(self, epoch: int) -> None:
         """Make items those of epoch `epoch` from now on, also in worker processes that already run."""
@@ -104,7 +115,7 @@ class PhotoDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        row, about = self._items[index % len(self._items)]
+        row, about = self._items[(index + int(self._epoch) * len(self)) % len(self._items)]
         image = self._table.images[row]
         if not self._strength:
             return as_item(image, about.copy())

@@ -20,6 +20,7 @@ from otter_ray.projects.mrzscanner.text.icao import Zone
 from otter_ray.projects.mrzscanner.text.keys import KEY_TABLES
 from otter_ray.vision.camera import BILINEAR, PADDED
 from otter_ray.vision.dataset_options import option_key, pair, require, require_choice
+from otter_ray.vision.folder_digest import SUFFIXES, is_image
 from otter_ray.vision.images import load_images, to_planes
 
 _LINES = ("mrz_1", "mrz_2", "mrz_3")
@@ -69,7 +70,7 @@ class PhotoDataset(Dataset[Item]):
     ) -> None:
         require(bool(root), "root", root, "a folder with annotated images", dataset_part)
         require_choice(keys, KEY_TABLES, "keys", dataset_part)
-        self.keys, self.folder = keys, Path(str(root)).expanduser().absolute()
+        self.keys, self.folder = keys, Path(str(root)).expanduser().resolve()
         key = option_key("annotations", dataset_part)
         self.annotated = _read(self.folder, annotations, key)
         for other in (valid_dataset, test_dataset):
@@ -115,7 +116,7 @@ def _read(root: Path, name: str, key: str) -> list[_Annotation]:
 def _annotation(root: Path, entry: Any, where: str) -> _Annotation:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("img_path"), str):
         raise DataError(f"{where} has no img_path. Add the image's path below root.")
-    image = os.path.normpath(entry["img_path"])
+    image = os.path.relpath(root / entry["img_path"], root)
     if not (root / image).is_file():
         raise DataError(f"{where}: there is no image {root / image}. Correct img_path, or remove the entry.")
     lines = [entry.get(line) for line in _LINES]
@@ -130,12 +131,25 @@ def _annotation(root: Path, entry: Any, where: str) -> _Annotation:
 def _rows(names: list[str], annotated: list[_Annotation], root: Path, key: str) -> list[int]:
     """Return the row of each annotated image among those of the folder."""
     rows = {name: row for row, name in enumerate(names)}
-    if lost := [each.image for each in annotated if each.image not in rows]:
+    if others := [each.image for each in annotated if each.image not in rows]:
+        # A folder is listed under one of its names only, whichever links lead to it.
+        real = {os.path.realpath(root / name): row for name, row in rows.items()}
+        rows |= {name: real[path] for name in others if (path := os.path.realpath(root / name)) in real}
+    if lost := [image for image in others if image not in rows]:
         raise DataError(
-            f"{key}: {len(lost)} images cannot be read, or are not below {root}, such as {lost[0]}. Replace "
-            "them, or remove their entries."
+            f"{key}: {len(lost)} images cannot be used, such as {lost[0]}: {_flaw(lost[0], root)}. Replace "
+            "or move them, or remove their entries."
         )
     return [rows[each.image] for each in annotated]
+
+
+def _flaw(image: str, root: Path) -> str:
+    """Return why a file that is there is none of the folder's images."""
+    if image.startswith(os.pardir + os.sep):
+        return f"it is not below {root}"
+    if not is_image(os.path.basename(image)):
+        return f"images end in {', '.join(sorted(SUFFIXES))}, and do not begin with a dot"
+    return "it cannot be read, or is too large"
 
 
 def _keep_apart(dataset: PhotoDataset, other: object, key: str) -> None:

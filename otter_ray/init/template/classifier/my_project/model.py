@@ -66,6 +66,7 @@ class ShapeModel(BaseMixin, L.LightningModule):
         "valid_accuracy",
     )  # what it logs: callbacks and schedulers can use it
     SCORES = ("valid_accuracy",)  # what `score` returns: a search can optimize it
+    LOWER_IS_BETTER = ()
     INTENDED_USE = (
         f"Says which shape is drawn on an image: {', '.join(NAMES)}. Input: RGB images in [0, 1]. Output: "
         "the probability of each shape, in this order."

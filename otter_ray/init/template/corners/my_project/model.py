@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 from otter_ray import BaseMixin
 from otter_ray.config import Config
-from otter_ray.train import all_gather_rows, find_class
-from otter_ray.train.model.replicates import Replicates, mean_replicates
+from otter_ray.train import Replicates, all_gather_rows, find_class, mean_replicates
 from torch import Tensor, nn
 
 

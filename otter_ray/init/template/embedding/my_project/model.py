@@ -12,6 +12,8 @@ from otter_ray.train import all_gather_rows, find_class
 from torch import Tensor, nn
 from torch.nn import functional
 
+ROWS_AT_ONCE = 1024  # of the matrix that compares each image with all others
+
 
 class ConvBackbone(nn.Module):
     """`depth` convolutions that halve the image, the first with `width` channels, each next with twice."""
@@ -66,6 +68,7 @@ class EmbeddingModel(BaseMixin, L.LightningModule):
 
     METRICS = ("loss", "valid_retrieval")  # what it logs: callbacks and schedulers can use it
     SCORES = ("valid_retrieval",)  # what `score` returns: a search can optimize it
+    LOWER_IS_BETTER = ()
     FRESH = ("loss.",)  # other training classes have other centres
     INTENDED_USE = (
         "Finds images of the same mark. Input: RGB images in [0, 1]. Output: embeddings of length 1; the "
@@ -109,8 +112,8 @@ class EmbeddingModel(BaseMixin, L.LightningModule):
     def score(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Return the metric, from the exported model's outputs: the export's gate measures it again."""
         # No interval is given: images of one mark are not independent, and neither are the answers.
-        similar = (outputs @ outputs.T).fill_diagonal_(-2.0)
-        found = labels[similar.argmax(dim=1)]
+        nearest = [_nearest(rows, outputs) for rows in torch.arange(len(outputs)).split(ROWS_AT_ONCE)]
+        found = labels[torch.cat(nearest)]
         return {"valid_retrieval": (found == labels).double().mean().item()}
 
     def score_step(self, labels: Tensor, metric: str) -> float:
@@ -128,6 +131,13 @@ images = [cv2.resize(image, ({width}, {height}), interpolation=cv2.INTER_AREA) f
 inputs = {{"img": np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / 255}}
 (embeddings,) = session.run(["embedding"], inputs)
 print(embeddings @ embeddings.T)"""
+
+
+def _nearest(rows: Tensor, outputs: Tensor) -> Tensor:
+    """Return which other output is the most similar to each of `rows`."""
+    similar = outputs[rows] @ outputs.T
+    similar[torch.arange(len(rows)), rows] = -2.0
+    return similar.argmax(dim=1)
 
 
 class Embedding(nn.Module):

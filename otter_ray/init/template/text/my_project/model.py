@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from otter_ray import BaseMixin
 from otter_ray.config import Config
-from otter_ray.train import all_gather_rows, find_class
-from otter_ray.train.model.replicates import Replicates, mean_replicates
+from otter_ray.train import Replicates, all_gather_rows, find_class, mean_replicates
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -69,6 +68,7 @@ class TextModel(BaseMixin, L.LightningModule):
     # What it logs: callbacks and schedulers can use it.
     METRICS = ("loss", "valid_accuracy", "valid_characters")
     SCORES = ("valid_accuracy", "valid_characters")  # what `score` returns: a search can optimize it
+    LOWER_IS_BETTER = ()
     # Whole texts are seldom right in early epochs: schedulers that stop trials compare characters.
     STEADIER = MappingProxyType({"valid_accuracy": "valid_characters"})
     INTENDED_USE = (
