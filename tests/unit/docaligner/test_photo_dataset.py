@@ -156,7 +156,7 @@ def test_the_test_set_has_photographs_of_its_own(folder):
 def test_a_copy_in_another_folder_is_the_same_photograph(folder, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     valid = PhotoDataset(SIZE, root=marked_folder(folder))
-    cv2.imwrite(str(other / "copy.jpg"), cv2.resize(sheet(), (50, 40), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(other / "copy.jpg"), sheet(), [cv2.IMWRITE_JPEG_QUALITY, 75])
     cv2.imwrite(str(other / "new.png"), sheet([[x - 1, y] for x, y in BOX]))
     write(other, ("new.png", [BOX]))
     train = PhotoDataset(SIZE, root=str(other), valid_dataset=valid, dataset_part="train")
