@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
+import site
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import sysconfig
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otter_ray.redaction import is_secret_variable
@@ -229,12 +232,16 @@ def forget_median_stops(rule: MedianStoppingRule) -> None:
 def pickled_by_value(objects: Iterable[Any]) -> Iterator[None]:
     """Let Ray send the classes of these objects, and what is beside them, to workers that cannot import them.
 
-    Ray's cloudpickle does so for `__main__`, which is a notebook too, but not for a test's module.
+    Ray's cloudpickle does so for `__main__`, which is a notebook too, but not for a test's module. What the
+    program has registered itself stays registered.
+
+    Args:
+        objects: Classes, objects of them, or sequences of data loaders.
     """
     from ray import cloudpickle
 
-    classes = [each if isinstance(each, type) else type(each) for each in objects]
-    names = {base.__module__ for cls in classes for base in cls.__mro__}
+    names = {name for part in _parts(objects) for name in _module_names(part)}
+    names -= cloudpickle.list_registry_pickle_by_value()
     modules = [sys.modules[name] for name in sorted(names) if name in sys.modules and not _is_found(name)]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
@@ -245,14 +252,34 @@ def pickled_by_value(objects: Iterable[Any]) -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
+def _parts(objects: Iterable[Any]) -> Iterator[Any]:
+    """Yield the objects, and the data sets and functions of loaders among them."""
+    for each in objects:
+        yield each
+        for loader in each if isinstance(each, Sequence) else ():
+            collate, dataset = getattr(loader, "collate_fn", None), loader
+            yield from (loader, collate, getattr(collate, "func", None))  # of a partial
+            while (dataset := getattr(dataset, "dataset", None)) is not None:  # it may be a subset of another
+                yield dataset
+
+
+def _module_names(part: Any) -> set[str]:
+    """Return the modules of a function, or of a class and its bases."""
+    cls = part if isinstance(part, type) else type(part)
+    return {base.__module__ for base in cls.__mro__} | {str(getattr(part, "__module__", None))}
+
+
 def _is_found(name: str) -> bool:
     """Say whether a worker, which has this process's folder and its environment, can import a module."""
     file = getattr(sys.modules[name], "__file__", None)
-    if name == "__main__" or file is None:
+    # An editable install of otter_ray is in neither place.
+    if name == "__main__" or name.startswith("otter_ray.") or file is None:
         return True
     places = [os.getcwd(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     path = os.path.join(*name.split("."))
     is_own = any(
         file in (os.path.join(p, f"{path}.py"), os.path.join(p, path, "__init__.py")) for p in places
     )
-    return is_own or file.startswith((sys.prefix, sys.base_prefix))
+    installed = [sysconfig.get_path(scheme) for scheme in ("purelib", "platlib", "stdlib", "platstdlib")]
+    installed += [*site.getsitepackages(), site.getusersitepackages()]
+    return is_own or any(Path(file).is_relative_to(place) for place in installed)

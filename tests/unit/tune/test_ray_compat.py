@@ -8,9 +8,12 @@ import logging
 import pickle
 import shlex
 import subprocess
+import sys
+import sysconfig
 import threading
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -22,6 +25,7 @@ from ray.tune import Callback, registry
 from ray.tune.execution import class_cache
 from ray.tune.schedulers import MedianStoppingRule
 from ray.tune.search import Searcher
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from otter_ray.tune import ray_compat
 from otter_ray.tune.search.schedulers import Numbered
@@ -269,3 +273,68 @@ def test_ascii_name():
         registry._make_key("", "trainable_class", "übung")
     assert ray_compat.ascii_name("demo/a-1") == "demo/a-1"
     assert ray_compat.ascii_name("專案/übung") == "u5c08u6848/xfcbung"
+
+
+@pytest.fixture
+def module_at(monkeypatch):
+    """Makes a module that came from a file, which nobody reads."""
+
+    def make(file, name="lit"):
+        module = ModuleType(name)
+        module.__file__ = str(file)
+        module.Dataset = Dataset
+        exec("class Lit(Dataset): __len__ = lambda self: 3\ndef collate(batch, pad=0): pass", module.__dict__)
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    return make
+
+
+def by_value(*objects):
+    """What is registered in the block."""
+    with ray_compat.pickled_by_value(objects):
+        return cloudpickle.list_registry_pickle_by_value()
+
+
+@pytest.mark.parametrize(
+    ("file", "is_found"),
+    [
+        (f"{sys.prefix}_project/lit.py", False),
+        (f"{sys.prefix}/src/lit.py", False),  # such as /usr/src
+        (f"{sys.base_prefix}/src/lit.py", False),
+        (f"{sysconfig.get_path('purelib')}_project/lit.py", False),
+        (f"{sysconfig.get_path('purelib')}/lit.py", True),
+        (f"{sysconfig.get_path('stdlib')}/lit.py", True),
+        (Path("lit.py").resolve(), True),
+    ],
+)
+def test_pickled_by_value(module_at, file, is_found):
+    lit = module_at(file).Lit
+    for given in (lit, lit()):
+        assert by_value(given) == (set() if is_found else {"lit"})
+    assert cloudpickle.list_registry_pickle_by_value() == set()
+
+
+def test_pickled_by_value_what_loaders_have(module_at):
+    data, functions = module_at("/far/lit.py"), module_at("/far/functions.py", "functions")
+    loaders = [DataLoader([1]), DataLoader(Subset(data.Lit(), [0]))]
+    assert by_value(loaders) == {"lit"}
+    for collate in (functions.collate, partial(functions.collate, pad=1)):
+        assert by_value([DataLoader([1], collate_fn=collate)]) == {"functions"}
+
+
+def test_pickled_by_value_leaves_what_the_program_has_registered(module_at):
+    module = module_at("/far/lit.py")
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        assert by_value(module.Lit) == {"lit"}
+        assert cloudpickle.list_registry_pickle_by_value() == {"lit"}
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def test_otter_ray_itself_is_not_pickled_by_value(monkeypatch):
+    """An editable install lies where its checkout is."""
+    monkeypatch.chdir("/")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert by_value(ray_compat.NotPickled) == set()
