@@ -34,16 +34,18 @@ def _other_direction(problem: SearchProblem) -> Iterator[Problem]:
 def _files_that_are_not_made(problem: SearchProblem) -> Iterator[Problem]:
     """Yield the statistics of files of a precision that the config does not ask for."""
     options, quantize = problem.options, problem.config.quantize
+    made = quantize.wanted if quantize else []
     stats = {
         "study.constraints": [bound.stat for bound in options.bounds],
         "study.objectives": options.objectives,
     }
-    for key, names in stats.items():
-        for name in names:
-            precision = name.partition("@")[2]
-            if precision and precision not in (quantize.wanted if quantize else []):
-                message = (
-                    f"{name} is about a file that the study does not make. Add quantize: {{do_quant: true, "
-                    f"precisions: [{precision}]}} to the config."
-                )
-                yield problem.space.problem(key, message)
+    asked = [(key, name, name.partition("@")[2]) for key, names in stats.items() for name in names]
+    missing = [(key, name, precision) for key, name, precision in asked if precision not in ("", *made)]
+    needed = ", ".join(dict.fromkeys([*made, *(precision for *_, precision in missing)]))
+    for key, name, _ in missing:
+        if "quantize" in type(problem.config).model_fields:
+            fix = f"Set quantize: {{do_quant: true, precisions: [{needed}]}} in the config."
+        else:
+            fix = f"project: {problem.config.project} makes fp32 files only. Remove it from {key}."
+        message = f"{name} is about a file that the study does not make. {fix}"
+        yield problem.space.problem(key, message)

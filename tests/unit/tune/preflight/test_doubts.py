@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from otter_ray.config import load_config
+from otter_ray.config.lightning_config import LightningConfig
 from otter_ray.space import SearchProblem, load_space
 from otter_ray.tune.preflight.calls import check_problem
 from otter_ray.tune.preflight.doubts import doubts
@@ -37,7 +38,17 @@ def test_a_bound_on_a_file_that_nobody_makes(problem):
     asked = "quantize={do_quant: true, precisions: [int8]}"
     found = [str(doubt) for doubt in doubts(problem(study).resolved({}, "valid_iou"))]
     assert len(found) == 2
-    assert "onnx_bytes@int8 is about a file that the study does not make. Add quantize" in found[0]
-    assert "precisions: [fp16]" in found[1]
+    assert "onnx_bytes@int8 is about a file that the study does not make. Set quantize" in found[0]
+    assert all("precisions: [int8, fp16]" in said for said in found)  # either advice makes both
     (left,) = doubts(problem(study, [asked]).resolved({}, "valid_iou"))
     assert "onnx_latency_ms@fp16" in left.message
+    assert left.message.endswith("Set quantize: {do_quant: true, precisions: [int8, fp16]} in the config.")
+
+
+def test_a_bound_on_a_file_that_the_project_cannot_make(problem):
+    data = {"project": "lightning", "model": {"class_path": "my_project.Module"}, "metric": "loss"}
+    config = LightningConfig.from_dict({**data, "trainer": {"max_epochs": 1}})
+    asked = problem('{constraints: ["onnx_bytes@int8 <= 1e6"], metric: loss, mode: min}')
+    (found,) = doubts(SearchProblem(config, asked.space))
+    assert "project: lightning makes fp32 files only" in found.message
+    assert found.message.endswith("Remove it from study.constraints.")
