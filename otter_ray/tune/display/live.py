@@ -61,14 +61,19 @@ class LiveReporter(ProgressReporter):
     def draw(self, state: StudyState) -> None:
         """Draw the picture, if it is time to."""
         now = time.monotonic()
-        since = now - self._drawn
-        if self._live is None or since < (EVERY if self._has_news else IDLE) or since < self._cost / SHARE:
+        if now - self._drawn < max(EVERY if self._has_news else IDLE, self._cost / SHARE):
             return
         self._drawn, self._has_news = now, False
+        self._redraw(state)
+        self._cost = time.monotonic() - now
+
+    def _redraw(self, state: StudyState) -> None:
+        """Replace the picture, if there is one."""
+        if self._live is None:
+            return
         with defer_sigint():
             shown = picture(state, self.console.height, self.seconds)
             self._live.update(Printable(shown), refresh=True)
-        self._cost = time.monotonic() - now
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from otter_ray.tune.display.live import EVERY, IDLE, LiveReporter, picture
+from otter_ray.tune.display.live import LiveReporter, picture
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,7 +27,8 @@ Show = Callable[[str], Callable[[str], object]]
 def notebook() -> Show | None:
     """Return how to show HTML below the cell that runs; None if this process is no notebook's."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if type(shell).__name__ != "ZMQInteractiveShell":
+    # Colab's is a subclass.
+    if "ZMQInteractiveShell" not in [cls.__name__ for cls in type(shell).__mro__]:
         return None
     display: Any = import_module("IPython.display")
 
@@ -52,11 +52,9 @@ class NotebookReporter(LiveReporter):
         self._show = show
         self._replace: Callable[[str], object] | None = None
 
-    def draw(self, state: StudyState) -> None:
-        """Draw the picture, if it is time to."""
-        now = time.monotonic()
-        if self._replace is not None and now - self._drawn >= (EVERY if self._has_news else IDLE):
-            self._drawn, self._has_news = now, False
+    def _redraw(self, state: StudyState) -> None:
+        """Replace the picture, if there is one."""
+        if self._replace is not None:
             self._replace(to_html(picture(state, LINES, self.seconds)))
 
     @contextmanager

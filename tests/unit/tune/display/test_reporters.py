@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import optuna
 import pyte
@@ -29,6 +29,7 @@ from otter_ray.tune.cluster.resources import Node
 from otter_ray.tune.display.factory import choose_reporter
 from otter_ray.tune.display.json_lines import JsonLinesReporter
 from otter_ray.tune.display.live import LiveReporter, picture
+from otter_ray.tune.display.notebook import NotebookReporter, notebook
 from otter_ray.tune.display.plain import PlainReporter
 from otter_ray.tune.display.reporter import ProgressReporter
 from otter_ray.tune.display.study_state import StudyState
@@ -314,6 +315,50 @@ def test_pictures_take_a_small_share_of_the_drivers_time(watched, terminal, monk
             reporter.event("epoch", told.state)
             reporter.draw(told.state)
             assert len(drawn) == expected
+
+
+def test_a_notebook_shows_the_live_view_below_the_cell(watched, monkeypatch):
+    """Colab's shell is a subclass of Jupyter's."""
+
+    class ZMQInteractiveShell:
+        pass
+
+    class Shell(ZMQInteractiveShell):
+        pass
+
+    class Display(ModuleType):
+        HTML = staticmethod(str)
+
+        def display(self, html, display_id):
+            assert display_id
+            self.shown.append(html)
+            return SimpleNamespace(update=self.shown.append)
+
+    display, ipython = Display("IPython.display"), ModuleType("IPython")
+    display.shown = []
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    for shell in (None, object()):
+        ipython.get_ipython = lambda shell=shell: shell
+        assert notebook() is None
+    ipython.get_ipython = Shell
+    reporter = NotebookReporter(plain_console(), notebook())
+    told = watched(reporter, labels={0: "<b>"})
+    monkeypatch.setattr(NotebookReporter, "seconds", 0)
+    times = iter([100.0, 100.5, 101.0, 126.0, 126.5])
+    monkeypatch.setattr("otter_ray.tune.display.live.time.monotonic", lambda: next(times))
+    with reporter.running():
+        assert display.shown == [""]
+        reporter.draw(told.state)
+        assert len(display.shown) == 2
+        assert display.shown[1].startswith("<pre")
+        assert "demo/s" in display.shown[1]
+        reporter.event("epoch", told.state)
+        reporter.draw(told.state)  # the picture took 0.5 s: 25 s pass to the next
+        assert len(display.shown) == 2
+        reporter.draw(told.state)
+        assert len(display.shown) == 3
+    assert display.shown[3:] == [""]
 
 
 def test_no_terminal_no_live_view(capsys):
