@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from otter_ray.config import Config, is_trusted
@@ -150,21 +152,34 @@ def predict(model: BaseMixin, run: Run, loader: Iterable[Any]) -> Predictions:
 
 
 def packed(predictions: Predictions) -> bytes:
-    """Return predictions as bytes, which need no torch to be held; none if they are too large."""
+    """Return predictions as bytes, which need no torch to be held; none if too large or no plain data."""
+    if _size(predictions) > MAX_PACKED:
+        return b""
     file = BytesIO()
     torch.save(predictions, file)
-    return file.getvalue() if file.tell() <= MAX_PACKED else b""
+    return file.getvalue()
 
 
 def unpacked(content: bytes) -> Predictions | None:
-    """Return the predictions that `packed` was given; None if it kept none, or labels are no plain data."""
+    """Return the predictions that `packed` was given; None if it kept none."""
     if not content:
         return None
-    try:
-        outputs, labels = torch.load(BytesIO(content), weights_only=True)
-    except Exception:  # the unpickler's own errors, for labels of a project's own class
-        return None
+    outputs, labels = torch.load(BytesIO(content), weights_only=True)
     return outputs, labels
+
+
+def _size(value: object) -> float:
+    """Return the bytes of tensors and texts; infinite for labels of a project's own class."""
+    kind = type(value)
+    if isinstance(value, Tensor):
+        return value.nbytes if kind is Tensor and value.layout is torch.strided else math.inf
+    if isinstance(value, dict) and kind is dict:
+        return sum(map(_size, [*value.keys(), *value.values()]))
+    if isinstance(value, list | tuple) and kind in (list, tuple):
+        return sum(map(_size, value))
+    if isinstance(value, str) and kind is str:
+        return 4 * len(value)
+    return 8 if kind in (bool, int, float, type(None)) else math.inf
 
 
 def _predict(
