@@ -116,7 +116,8 @@ class _Bench:
         self.config, self.model = exact.config, exact.model
         self.metric, self.direction, self.quantize = facts["metric"], direction, quantize
         self.valid = build_valid(self.config)
-        self.test = build_test(self.config, self.valid) if facts["gate"].get("test") else None
+        self.gate_test = facts["gate"].get("test")
+        self.test = build_test(self.config, self.valid) if self.gate_test else None
 
     def fp32(self, predictions: Predictions | None) -> Row:
         """Return the row of the file that the others are measured against."""
@@ -124,7 +125,8 @@ class _Bench:
             predictions = self.exact.predict(evaluation_loader(self.config, self.valid))
         self.reference = self.exact.score(predictions, self.metric, self.valid)
         row = self._measured("fp32", self.source, self.reference)
-        return {**row, "sha256": file_digest(self.source), "test": self._tested(self.exact)}
+        test = self.gate_test and self.gate_test["metrics"][self.metric]
+        return {**row, "sha256": file_digest(self.source), "test": test}
 
     def made(self, precision: str) -> Row:
         """Make and measure a file; its row says why there is none.
@@ -176,8 +178,14 @@ class _Bench:
         return replace(network, run=partial(_finite, network.run, onnx_section(self.config).output_names))
 
     def _tested(self, network: Network) -> float | None:
-        """Return the metric on the test split, if there is one."""
-        return None if self.test is None else network.measure(self.test, self.metric).value
+        """Return the metric on the test split, if there is one; None if an output there is not finite.
+
+        What is handed out is decided on the validation set alone.
+        """
+        try:
+            return None if self.test is None else network.measure(self.test, self.metric).value
+        except _NotFiniteError:
+            return None
 
     def _loss(self, found: Score) -> dict[str, Any]:
         """Return what a file loses, positive if it does, and the paired 95 % interval."""

@@ -148,7 +148,28 @@ def test_only_a_file_that_is_handed_out_sees_the_test_split(tiny_run, tmp_path, 
     strict = ASKED.model_copy(update={"max_loss": 0.01, "precisions": ["int8"]})
     fp32, int8 = add_precisions(found.onnx, tiny_run.best, strict, Direction.MAX)
     assert int8["reason"]
-    assert (fp32["test"] is not None, int8["test"], len(tested)) == (True, None, 1)
+    assert fp32["test"] == found.gate.test.metrics["valid_fpr@4"]  # the gate's
+    assert (int8["test"], tested) == (None, [])
+
+
+def test_a_file_that_overflows_on_a_test_image_is_handed_out_all_the_same(tiny_run, tmp_path, monkeypatch):
+    """The test split decides nothing."""
+    found = export_checkpoint(tiny_run.best, tmp_path)
+    build = files.build_test
+
+    def build_loud(*given):
+        test = build(*given)
+        quiet = type(test).__getitem__
+        loud = {"__getitem__": lambda self, index: (quiet(self, index)[0] * 1e30, quiet(self, index)[1])}
+        test.__class__ = type("Loud", (type(test),), loud)
+        return test
+
+    monkeypatch.setattr(files, "build_test", build_loud)
+    asked = ASKED.model_copy(update={"precisions": ["fp16"]})
+    fp32, fp16 = add_precisions(found.onnx, tiny_run.best, asked, Direction.MAX)
+    assert fp32["test"] == found.gate.test.metrics["valid_fpr@4"]
+    assert (fp16["reason"], fp16["test"]) == ("", None)
+    assert precision_file(found.onnx, "fp16").is_file()
 
 
 def test_the_gates_predictions_are_not_computed_again(tiny_run, tmp_path, monkeypatch):
