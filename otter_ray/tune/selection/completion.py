@@ -6,7 +6,7 @@ Importing this module imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from otter_ray.export.result import Exported
 from otter_ray.formatting import si_number
 from otter_ray.isolation import call
 from otter_ray.redaction import safe_text
-from otter_ray.space.constraint import LATENCY, SIZE
+from otter_ray.space.constraint import LATENCY, SIZE, Constraint
 from otter_ray.tune.context import StudyContext
 from otter_ray.tune.selection.candidates import Candidate, base_checkpoint, candidates
 from otter_ray.tune.selection.outcome import Outcome
@@ -102,12 +102,24 @@ def make_precisions(context: StudyContext, outcome: Outcome, exported: Exported)
         project=context.problem.code,
         predictions=exported.predictions,
     )
+    return violations(rows, options.bounds)
+
+
+def violations(rows: Sequence[Mapping[str, Any]], bounds: Sequence[Constraint]) -> list[str]:
+    """Return which constraints the files violate that are handed out.
+
+    Args:
+        rows: Of the JSON's `precisions`.
+        bounds: The study's.
+    """
     return [
-        f"the {row['precision']} file violates {bound.text}: it has {si_number(stats[bound.stat])}"
+        f"the {row['precision']} file violates {bound.text}: it has {si_number(stats[bound.stat])}. "
+        "The file is kept. If it must fit, raise quantize.max_loss, which leaves fewer layers in float32, or "
+        "export another trial"
         for row in rows
         if not row["reason"]
         for stats in [{f"{name}@{row['precision']}": row[key] for name, key in ROW_STATS.items()}]
-        for bound in options.bounds
+        for bound in bounds
         if bound.stat in stats and bound.excess(stats) > 0
     ]
 

@@ -5,6 +5,7 @@ Importing this module imports no torch.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -105,7 +106,11 @@ class StudyResult:
 
         place = self.folder / REPORT
         if not place.is_file():
-            return f"<p>{escape(str(self.folder))}: no report has been written.</p>"
+            command = escape(shlex.join(["python", "-m", "otter_ray.report", str(self.folder)]))
+            return (
+                f"<p>{escape(str(self.folder))}: no report has been written. Write it: "
+                f"<code>{command}</code></p>"
+            )
         page = escape(place.read_text(encoding="utf-8"))
         return f'<iframe srcdoc="{page}" style="width: 100%; height: 40em; border: 0"></iframe>'
 

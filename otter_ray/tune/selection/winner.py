@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -136,11 +137,10 @@ def export_others(context: StudyContext, finals: StudyContext | None, outcome: O
         lines.append(_missing(missing))
     quantize = context.config.quantize
     if lines and quantize is not None and quantize.wanted:
-        asked = " ".join(f"--quantize {precision}" for precision in quantize.wanted)
-        lines.append(
-            "files of lower precision are made of the winner alone. For another trial: python -m "
-            f"otter_ray.export {context.folder.path / TRIALS}/NUMBER {asked}"
-        )
+        asked = [part for precision in quantize.wanted for part in ("--quantize", precision)]
+        source = str(context.folder.path / TRIALS / "NUMBER")
+        command = shlex.join(["python", "-m", "otter_ray.export", source, *asked])
+        lines.append(f"files of lower precision are made of the winner alone. For another trial: {command}")
     return lines
 
 

@@ -1,6 +1,8 @@
 """A study from Python: what it asks for, and what it gives back, without a Ray."""
 
+import html
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -147,6 +149,14 @@ def test_a_model_of_a_trial_that_the_journal_lacks_is_named(tmp_path):
     made_study.export(made_study.make(tmp_path / "demo/first", made_study.drawn(3)), 7)
     with pytest.raises(ExportError, match="is about trial 7, which the study's journal"):
         _ = StudyResult(tmp_path / "demo/first", "docclassifier").best
+
+
+def test_a_study_without_a_report_names_the_command_that_writes_it(tmp_path):
+    folder = tmp_path / "my <runs>"
+    shown = StudyResult(folder, "docclassifier")._repr_html_()
+    command = html.unescape(shown.partition("<code>")[2].partition("</code>")[0])
+    assert shlex.split(command) == ["python", "-m", "otter_ray.report", str(folder)]
+    assert "<runs>" not in shown
 
 
 def test_a_study_without_a_model_says_why(tiny_config, tiny_run, tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from otter_ray.export.model_files import move_model
 from otter_ray.projects.docclassifier import ClassifierModel
 from otter_ray.report.study_data import StudyData
 from otter_ray.report.tables import outcome_lines
+from otter_ray.space.constraint import Constraint
 from otter_ray.study.gallery import read_gallery
 from otter_ray.study.opening import study_lock
 from otter_ray.study.storage import Storage
@@ -23,7 +25,7 @@ from otter_ray.tune.context import StudyContext
 from otter_ray.tune.display.reporter import ProgressReporter
 from otter_ray.tune.pipeline import launch
 from otter_ray.tune.request import StudyRequest
-from otter_ray.tune.selection.completion import complete
+from otter_ray.tune.selection.completion import complete, violations
 from otter_ray.tune.selection.winner import export_others, export_winner
 from tests.support.trained_study import add_trial, export_and_complete, models, trained_study
 
@@ -74,15 +76,18 @@ def test_the_folder_has_one_model_the_winners_under_the_plain_name(context, tiny
     assert models(folder / "exports") == {plain: 1}
 
 
-def test_other_trials_models_are_not_beside_the_winners(context, tiny_run):
+def test_other_trials_models_are_not_beside_the_winners(tiny_config, tiny_run, tmp_path):
+    context = trained_study(tmp_path / "my runs", tiny_config, tiny_run.best)
     add_trial(context, tiny_run.best, 0.3)
     several = context.exports.of("top2", context.problem.options)
     config = context.config.with_sets(["quantize={do_quant: true, precisions: [fp16]}"])
     problem = replace(context.problem, config=config)
     context = StudyContext(problem, context.folder, context.study, exports=several)
     line, note = export_others(context, None, export_winner(context))
-    assert note.startswith("files of lower precision are made of the winner alone. For another trial: ")
-    assert note.endswith("/trials/NUMBER --quantize fp16")
+    told, _, pasted = note.partition(" For another trial: ")
+    assert told == "files of lower precision are made of the winner alone."
+    trial = context.folder.path / "trials/NUMBER"
+    assert shlex.split(pasted) == ["python", "-m", "otter_ray.export", str(trial), "--quantize", "fp16"]
     [(name, trial)] = models(context.folder.path / "exports").items()
     assert (trial, name.split("_")[2]) == (0, "trial0")
     assert line.endswith(f"exports/{name}")
@@ -257,3 +262,17 @@ def test_models_whose_checkpoints_only_the_storage_keeps_are_chosen_among(contex
     shutil.move(context.folder.trial(1), tmp_path / "store/trials/0001")
     assert not lost.is_file()
     assert export_and_complete(context).exported.facts["selection"]["models"] == 2
+
+
+def test_a_file_that_violates_a_constraint_is_kept_and_the_note_says_what_to_do():
+    rows = [
+        {"precision": "fp16", "reason": "", "bytes": 2e6, "latency_ms": 3.0},
+        {"precision": "int8", "reason": "", "bytes": 1.5e6, "latency_ms": 1.0},
+    ]
+    bounds = [Constraint.of(f"onnx_bytes@{precision} <= 1e6") for precision in ("int8", "fp16")]
+    bounds += [Constraint.of("onnx_latency_ms@int8 <= 2"), Constraint.of("onnx_bytes <= 1")]
+    fp16, int8 = violations(rows, bounds)
+    assert fp16.startswith("the fp16 file violates onnx_bytes@fp16 <= 1e6: it has 2")
+    assert int8.startswith("the int8 file violates onnx_bytes@int8 <= 1e6: it has 1.5")
+    assert "The file is kept. If it must fit, raise quantize.max_loss" in int8
+    assert violations([{**row, "reason": "it loses too much"} for row in rows], bounds) == []
