@@ -40,11 +40,15 @@ def left_as_found() -> Iterator[None]:
 
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
-    """Restore at the block's end the random numbers of Python, numpy and torch, and Lightning's seed."""
+    """Restore at the block's end the random numbers of Python, numpy and torch, and Lightning's seed.
+
+    Those of torch are the CPU's, and each GPU's if the program has used one: a seed is set for all of them.
+    """
     variables = {name: os.environ.get(name) for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")}
     python, numpy, torch = random.getstate(), sys.modules.get("numpy"), sys.modules.get("torch")
     of_numpy = numpy.random.get_state() if numpy else None
     of_torch = torch.get_rng_state() if torch else None
+    of_gpus = torch.cuda.get_rng_state_all() if torch and torch.cuda.is_initialized() else []
     try:
         yield
     finally:
@@ -53,6 +57,7 @@ def same_random_numbers() -> Iterator[None]:
             numpy.random.set_state(of_numpy)
         if torch:
             torch.set_rng_state(of_torch)
+            torch.cuda.set_rng_state_all(of_gpus)
         restore_environment(variables)
 
 

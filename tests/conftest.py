@@ -94,6 +94,7 @@ LONG = (
     "tests/integration/init/test_init.py",
     "tests/integration/tune/test_lightning_study.py",
     "tests/integration/tune/test_odd_machine.py",
+    "tests/integration/tune/test_study_of_objects.py",
     "tests/integration/docclassifier/test_timm_backbones.py",
     "tests/integration/docaligner/test_bad_input.py",
     "tests/integration/train/test_trainer.py",

@@ -159,23 +159,27 @@ def test_a_programs_random_numbers_stay():
     assert (torch.rand(1), random.random()) == expected
 
 
-def test_the_picture_of_a_notebook():
-    from rich.text import Text
+def test_a_programs_random_numbers_on_its_gpus_stay(monkeypatch):
+    """No GPU is needed: CUDA's part of torch is played by a list."""
+    from otter_ray.host_program import same_random_numbers
 
-    from otter_ray.console import plain_console
-    from otter_ray.tune.display.notebook import NotebookReporter, notebook, to_html
+    states = ["of the first", "of the second"]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", states.copy)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda given: states.__setitem__(slice(None), given))
+    with same_random_numbers():
+        states[:] = ["seeded", "seeded"]
+    assert states == ["of the first", "of the second"]
 
-    assert notebook() is None
-    shown = []
 
-    def show(html):
-        shown.append(html)
-        return shown.append
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_programs_random_numbers_stay_on_a_gpu():
+    from otter_ray.host_program import same_random_numbers
 
-    reporter = NotebookReporter(plain_console(), show)
-    with reporter.running():
-        assert shown == [""]
-    assert shown == ["", ""]
-    html = to_html(Text("0.5 < best", style="bold"))
-    assert html.startswith("<pre")
-    assert "0.5 &lt; best" in html
+    torch.manual_seed(3)
+    expected = torch.rand(1, device="cuda")
+    torch.manual_seed(3)
+    with same_random_numbers():
+        torch.manual_seed(4)
+    assert torch.equal(torch.rand(1, device="cuda"), expected)
