@@ -57,7 +57,9 @@ def row(parameter: inspect.Parameter, hint: Any) -> str:
         names = ", ".join(given or [f"--{parameter.name.replace('_', '-')}"])
         spelling = names if annotation is bool else f"{names} {info.metavar or value_word(annotation)}"
     meaning = (info.help or "").replace("\\[", "[")
-    if "[default:" not in meaning and default not in (None, False, True, inspect.Parameter.empty):
+    # 0 == False: a number is a default to show.
+    is_silent = any(default is value for value in (None, False, True, inspect.Parameter.empty))
+    if "[default:" not in meaning and not is_silent:
         meaning += f" [default: {default}]"
     meaning = re.sub(r" \[default: (.+)\]$", r" Default: \1.", meaning)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{spelling}`", meaning)) + " |"

@@ -4,7 +4,7 @@
     python tools/pictures.py RUNS/demo/NAME  takes a study that it has run: all but the live view
 
 It writes `docs/images/live*.svg`, `docs/images/report*.png`, and in every page what stands between the lines
-`<!-- pictures: end of the demo -->` and `<!-- pictures -->`. The report is opened in Chromium.
+`<!-- pictures: NAME -->` and `<!-- pictures -->`, with a name of `QUOTED`. The report is opened in Chromium.
 """
 
 from __future__ import annotations
@@ -45,10 +45,21 @@ LIGHT = TerminalTheme(
      (110, 119, 129)],
 )  # fmt: skip
 THEMES = {"live.svg": MONOKAI, "live-light.svg": LIGHT}
-# The last lines of a study that pages quote, in this order.
-QUOTED = ("base config:", "gain on the test split:", "gate passed:", "test:", "report:", "onnx:")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+GAIN, TEST = "gain on the test split:", "test:"
+# Name of a block -> the last lines of a study that it quotes, in this order.
+QUOTED = {
+    "end of the demo": ("base config:", GAIN, "gate passed:", TEST, "report:", "onnx:"),
+    "test split of the demo": (GAIN, TEST),
+}
 NAMES = {"brown": "yellow"}  # pyte -> rich
-BLOCK = re.compile(r"(<!-- pictures: end of the demo -->\n\n?)(.*?)(<!-- pictures -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- pictures: ([^\n]+) -->\n\n?)(.*?)(<!-- pictures -->)", re.DOTALL)
+
+
+def find_browser() -> str:
+    """Return the path of a Chromium."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    return found or sys.exit("no Chromium is on PATH. Install one, for example: sudo apt install chromium")
 
 
 def run_demo(name: str) -> tuple[list[Text] | None, str]:
@@ -123,9 +134,13 @@ def draw_live(lines: list[Text]) -> None:
         (IMAGES / file).write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")
 
 
-def photograph(report: Path) -> None:
-    """Write the beginning of the report as PNG, in light and in dark, without the folders of this machine."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+def photograph(report: Path, chromium: str) -> None:
+    """Write the beginning of the report as PNG, in light and in dark, without the folders of this machine.
+
+    Args:
+        report: The study's.
+        chromium: The browser's path.
+    """
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         copy = Path(folder) / report.name
         copy.write_text(report.read_text().replace(f"{ROOT}/", ""))
@@ -140,21 +155,33 @@ def photograph(report: Path) -> None:
 
 
 def quote(printed: str) -> None:
-    """Write the last lines of the demo into the pages that quote them."""
+    """Write the demo's last lines into the pages that quote them.
+
+    Exits if the demo did not print one of them, or no page quotes any.
+    """
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed).replace("\r", "").replace(f"{ROOT}/", "")
     lines = [line.rstrip() for line in plain.splitlines()]
     lines = [line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ..." for line in lines]
-    found = [next((line for line in reversed(lines) if line.startswith(head)), None) for head in QUOTED]
-    block = "```text\n" + "\n".join(filter(None, found)) + "\n```\n\n"
-    for page in PAGES:
-        text = page.read_text()
-        written = BLOCK.sub(lambda match: f"{match[1]}{block}{match[3]}", text)
-        if written != text:
-            page.write_text(written)
+    heads = [head for heads in QUOTED.values() for head in heads]
+    found = {head: line for head in heads for line in lines if line.startswith(head)}  # the last of several
+    if missing := [head for head in heads if head not in found]:
+        sys.exit(f"the demo printed no line that begins with {missing[0]!r}. Change QUOTED.")
+    texts = {page: page.read_text() for page in PAGES}
+    if not any(map(BLOCK.search, texts.values())):
+        sys.exit("no page has a line <!-- pictures: end of the demo -->. Restore it in README.md.")
+
+    def written(match: re.Match[str]) -> str:
+        quoted = "\n".join(found[head] for head in QUOTED[match[2]])
+        return f"{match[1]}```text\n{quoted}\n```\n\n{match[4]}"
+
+    for page, text in texts.items():
+        if (new := BLOCK.sub(written, text)) != text:
+            page.write_text(new)
 
 
 def main() -> None:
     """Make everything."""
+    chromium = find_browser()
     if given := sys.argv[1:]:
         study = Path(given[0])
         printed = (study / PRINTED).read_text()
@@ -166,7 +193,7 @@ def main() -> None:
             draw_live(lines)
         (study / PRINTED).write_text(printed)
     quote(printed)
-    photograph(study / "report.html")
+    photograph(study / "report.html", chromium)
 
 
 if __name__ == "__main__":
