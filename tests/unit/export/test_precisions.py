@@ -160,7 +160,9 @@ def test_a_file_that_overflows_on_a_test_image_is_handed_out_all_the_same(tiny_r
     def build_loud(*given):
         test = build(*given)
         quiet = type(test).__getitem__
-        loud = {"__getitem__": lambda self, index: (quiet(self, index)[0] * 1e30, quiet(self, index)[1])}
+        loud = {
+            "__getitem__": lambda self, index: (quiet(self, index)[0] * float("inf"), quiet(self, index)[1])
+        }
         test.__class__ = type("Loud", (type(test),), loud)
         return test
 
