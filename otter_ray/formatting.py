@@ -159,6 +159,8 @@ def announcement(test: Mapping[str, Any], metric: str) -> str:
     whose = "that the search never saw" if test["kept_out"] else "that training may have seen"
     figure = with_interval(test["metrics"][metric], test["interval"])
     text = f"test: {metric} {figure} on {test['images']} {test.get('unit', 'images')}{classes} {whose}"
+    if unmeasured := test.get("unmeasured"):
+        text += f", {unmeasured}"
     earlier = test["earlier"]
     if not earlier:
         return text

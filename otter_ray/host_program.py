@@ -7,10 +7,13 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from otter_ray.user_folders import RAY_TMPDIR, TMPDIR
+
+# Called where otter_ray leaves a program: each undoes something that other modules changed in it.
+ON_LEAVING: list[Callable[[], object]] = []
 
 
 def restore_environment(before: Mapping[str, str | None]) -> None:
@@ -24,7 +27,7 @@ def restore_environment(before: Mapping[str, str | None]) -> None:
 
 @contextmanager
 def left_as_found() -> Iterator[None]:
-    """Restore at the block's end the home, the temporary folder, and what Optuna logs."""
+    """Restore at the block's end the home, the temporary folder, what Optuna logs, and `ON_LEAVING`."""
     variables = {name: os.environ.get(name) for name in (TMPDIR, RAY_TMPDIR, "HOME")}
     folder = tempfile.tempdir
     optuna = sys.modules.get("optuna")
@@ -36,6 +39,8 @@ def left_as_found() -> Iterator[None]:
         tempfile.tempdir = folder
         if optuna := sys.modules.get("optuna"):
             optuna.logging.set_verbosity(verbosity)
+        for undo in ON_LEAVING:
+            undo()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from otter_ray.config.lightning_cli import LIGHTNING, is_lightning_cli, without_fit_level
+from otter_ray.config.lightning_cli import LIGHTNING, class_path_flaws, is_lightning_cli, without_fit_level
 from otter_ray.config.lookup import find_config
 from otter_ray.config.overrides import SET, Overrides, assign_overrides, parse_overrides
 from otter_ray.config.paths import KeyPath, overlap, plain, read, split
@@ -53,6 +53,8 @@ class Config(Sections):
     def _build(cls, data: dict[str, Any], origin: Origin, problems: Sequence[Problem]) -> Config:
         """Build a config. Raises ConfigError with `problems` and everything that is wrong with `data`."""
         data = with_homes(data)
+        if problems_of_cli := [origin.problem(*flaw) for flaw in class_path_flaws(data)]:
+            raise ConfigError([*problems, *problems_of_cli])
         project = LIGHTNING if is_lightning_cli(data) else str(data.get("project"))
         config, flaws = validate(PROJECT_CLASSES.get(project, Config), data)
         flaws += [*_sizes_that_differ(data), *secrets_in(data), *path_flaws(data)]

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from otter_ray.config.types import Flaw
 from otter_ray.config.yaml_reader import Origin
 
 LIGHTNING = "lightning"
+SEED = "seed_everything"
 # LightningCLI's commands, each with a level of its own in a file for all of them.
 FIT, COMMANDS = "fit", ("validate", "test", "predict")
 # Lightning's own loggers are named without their module, as in the `logger:` of other projects.
@@ -21,9 +23,33 @@ UNNAMED = "lightning_logs"
 
 
 def is_lightning_cli(data: Mapping[str, Any]) -> bool:
-    """Say whether a config that names no project is one of LightningCLI: its model is a class path."""
-    model = data.get("model")
-    return "project" not in data and isinstance(model, Mapping) and "class_path" in model
+    """Say whether a config that names no project is one of LightningCLI.
+
+    Its model is a class path, or there is the seed that LightningCLI always writes.
+    """
+    has_seed = SEED in data and isinstance(data.get("trainer"), Mapping)
+    return "project" not in data and (has_seed or _has_class_path(data.get("model")))
+
+
+def class_path_flaws(data: Mapping[str, Any]) -> list[Flaw]:
+    """Return what a config of a LightningCLI lacks whose program names the classes: the file does not.
+
+    Args:
+        data: The config's document.
+    """
+    if not is_lightning_cli(data):
+        return []
+    lacking = [key for key in ("model", "data") if not _has_class_path(data.get(key))]
+    remedy = "Print the config with subclass_mode_{}=True, or write class_path and init_args."
+    return [
+        ((key,), f"has no class_path. {remedy.format(key)}")
+        for key in lacking
+        if key == "model" or data.get(key)
+    ]
+
+
+def _has_class_path(section: Any) -> bool:
+    return isinstance(section, Mapping) and "class_path" in section
 
 
 def without_fit_level(data: dict[str, Any], origin: Origin) -> tuple[dict[str, Any], Origin]:
@@ -38,7 +64,10 @@ def without_fit_level(data: dict[str, Any], origin: Origin) -> tuple[dict[str, A
         return data, origin
     rest = {key: value for key, value in data.items() if key not in (FIT, *COMMANDS)}
     places = {(path[1:] if path[0] == FIT else path): place for path, place in origin.places.items()}
-    return {**fit, **rest}, replace(origin, places=places)
+    without = {**fit, **rest}
+    if "project" not in without:
+        without.setdefault(SEED, None)  # which says, without this level too, whose config it is
+    return without, replace(origin, places=places)
 
 
 def from_lightning_cli(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +76,7 @@ def from_lightning_cli(data: Mapping[str, Any]) -> dict[str, Any]:
     Null, which it writes for what is not given, is left out.
     """
     given = _not_null(data)
-    seed, _ = given.pop("seed_everything", 0), given.pop("weights_only", None)  # a checkpoint is never more
+    seed, _ = given.pop(SEED, 0), given.pop("weights_only", None)  # a checkpoint is never more
     if type(seed) is int:
         given.setdefault("common", {"seed": seed})
     trainer = given.get("trainer")

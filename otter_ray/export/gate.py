@@ -160,8 +160,9 @@ def _run_test(
 ) -> HoldoutScore:
     seen = _run_validation(session, reference, test.loader)
     run = partial(_onnx_tensors, session, reference)
+    metrics, unmeasured = _measure(reference.model, run, seen.ours, seen.labels)
     return HoldoutScore(
-        metrics=_measure(reference.model, run, seen.ours, seen.labels)[0],
+        metrics=metrics,
         interval=reference.model.score_interval(seen.ours, seen.labels, reference.metric),
         images=seen.images,
         classes=test.classes,
@@ -169,6 +170,7 @@ def _run_test(
         earlier=test.earlier,
         details=reference.model.score_details(),
         unit=test.unit,
+        unmeasured=unmeasured,
     )
 
 

@@ -62,6 +62,7 @@ class _Holdout(BaseModel):
     earlier: list[str]
     details: dict[str, Any] = {}
     unit: str = "images"
+    unmeasured: str = ""
 
 
 class _PrecisionRow(_Part):

@@ -26,6 +26,7 @@ class HoldoutScore:
         earlier: Dates of earlier tests.
         details: As in `GateResult`; empty if an earlier version wrote it.
         unit: What the items are.
+        unmeasured: As in `GateResult`.
     """
 
     metrics: dict[str, float]
@@ -36,6 +37,7 @@ class HoldoutScore:
     earlier: list[str]
     details: dict[str, Any] = field(default_factory=dict)
     unit: str = UNIT
+    unmeasured: str = ""
 
 
 @dataclass(frozen=True)

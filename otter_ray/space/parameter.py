@@ -73,6 +73,11 @@ class Parameter:
         return f"{self.name}: {text}{f' when {conditions}' if conditions else ''}{targets}"
 
     @property
+    def start(self) -> Any:
+        """The first value of its range."""
+        return self.choices[0] if self.type == "categorical" else self.low
+
+    @property
     def conditions(self) -> str:
         """Its conditions in words; empty without any."""
         return " and ".join(f"{key} is {' or '.join(map(str, values))}" for key, values in self.when.items())

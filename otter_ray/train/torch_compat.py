@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 if TYPE_CHECKING:
+    from lightning.pytorch.utilities import CombinedLoader
     from tensorboard.compat.proto.summary_pb2 import Summary
     from torch.utils.tensorboard import SummaryWriter
 
@@ -46,6 +47,12 @@ def unprinted_onnx_graphs() -> Iterator[None]:
         yield
     finally:
         setattr(torch._C, name, function)
+
+
+def is_sequential(loaders: CombinedLoader) -> bool:
+    """Return whether loaders are run one after the other: a CombinedLoader does not say its mode."""
+    mode: str = loaders._mode
+    return mode == "sequential"
 
 
 def uncompile(module: nn.Module) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from otter_ray.cli import INTERRUPTED
 from otter_ray.config import Config
-from otter_ray.config.given import config_of_objects, give, given_to
+from otter_ray.config.given import config_of_objects, dotted_keys, given_to, giving
 from otter_ray.config.user_paths import user_path, user_place
 from otter_ray.errors import StudyError
 from otter_ray.files import NAME_RULE, is_name
@@ -106,6 +106,8 @@ class Study:
     patience: int | None = None
     export: str = "best"
     quiet: bool = False
+    # What `of` was given, by the names that the config has for it.
+    _objects: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -146,10 +148,11 @@ class Study:
             ConfigError: What is given does not fit together.
         """
         chosen = {"max_epochs": max_epochs, **(trainer or {})}
-        config, objects, keys = config_of_objects(model, data, metric, chosen, entries_of(space))
-        give(objects)
-        searched = space_of(keys, {"metric": metric, "mode": mode, "num_trials": trials})
-        return cls(config, searched, **options)
+        options_of_study = {"metric": metric, "mode": mode, "num_trials": trials}
+        searched = space_of(dotted_keys(model, entries_of(space)), options_of_study)
+        starts = {key: each.start for each in searched.parameters for key in each.keys}
+        config, objects = config_of_objects(model, data, metric, chosen, starts)
+        return cls(config, searched, _objects=objects, **options)
 
     def run(self) -> StudyResult:
         """Run the study, or what is left of it, and return what it came to.
@@ -168,13 +171,18 @@ class Study:
         from otter_ray.tune.display.factory import choose_reporter
 
         reporter = choose_reporter(quiet=self.quiet)
-        with left_as_found(), warnings_for_users(), reporter.command(), importing_from_here():
+        with left_as_found(), warnings_for_users(), reporter.command(), importing_from_here(), self.given():
             use_sound_folders()
             request = self.request()
             ending = run_request(request, reporter)
         from otter_ray.tune.selection.study_result import StudyResult
 
-        return StudyResult(ending.folder, request.problem.code, is_interrupted=ending.code == INTERRUPTED)
+        is_interrupted = ending.code == INTERRUPTED
+        return StudyResult(ending.folder, request.problem.code, is_interrupted, self._objects)
+
+    def given(self) -> AbstractContextManager[None]:
+        """Let configs name the objects that `of` was given, and no others, within a block."""
+        return giving(self._objects)
 
     def request(self) -> StudyRequest:
         """Read the config and the search space, and check whatever can be checked without torch and ray.

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import CombinedLoader
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset, random_split
+from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
 from tests.support.plain_digits import Blobs, LitBlobs
 
@@ -155,7 +156,7 @@ class SeveralLoaders(Blobs):
     """Validates on two sets, and tests on a third one."""
 
     def val_dataloader(self):
-        return [super().val_dataloader(), DataLoader(self.valid_set, batch_size=8)]
+        return [super().val_dataloader(), DataLoader(Subset(self.train_set, range(8)), batch_size=8)]
 
     def test_dataloader(self):
         return DataLoader(self.train_set, batch_size=8)
@@ -175,6 +176,13 @@ class TestsElse(TakesSeveral):
     def test_step(self, batch, batch_idx):
         self(batch[0])
         self.log("error", 1.0)
+
+
+class TestsAround(TakesSeveral):
+    """Its test goes around forward."""
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
 
 
 class TestedBlobs(Blobs):
@@ -240,6 +248,67 @@ class HasAnExample(LitBlobs):
 
     def validation_step(self, batch, batch_idx):
         self.log("val_acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+class LeavesOneOut(LitBlobs):
+    """Its validation gives the last argument of three, and not the one before."""
+
+    def forward(self, x, shift=None, doubled=False):
+        logits = self.net(x) * (2 if doubled else 1)
+        return logits if shift is None else logits + 100 * shift
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", (self(batch[0], doubled=True).argmax(1) == batch[1]).float().mean())
+
+
+class TakesBoth(LitBlobs):
+    """Takes the elements of a batch in another order than a batch has them."""
+
+    def forward(self, shift, x):
+        return self.net(x) + shift[:, None]
+
+    def validation_step(self, batch, batch_idx):
+        logits = self(x=batch[0], shift=batch[1])
+        self.log("val_acc", (logits.argmax(1) == batch[1]).float().mean())
+
+
+class ChangesItsGain(LitBlobs):
+    def forward(self, x, gain: float):
+        return self.net(x) * gain
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", (self(batch[0], batch_idx + 1.0).argmax(1) == batch[1]).float().mean())
+
+
+class NamesBothAlike(TakesMapping):
+    def forward(self, parts, gain: float = 1.0, *, bias: int = 0):
+        return {"image": super().forward(parts, gain, bias=bias)["logits"]}
+
+
+class PairedBlobs(Blobs):
+    """Each batch is one of the first loader and one of the second."""
+
+    def val_dataloader(self):
+        loaders = [super().val_dataloader(), DataLoader(self.train_set, batch_size=4)]
+        return CombinedLoader(loaders, "min_size")
+
+
+class TakesPairs(LitBlobs):
+    def validation_step(self, batch, batch_idx, dataloader_idx=7):
+        assert dataloader_idx == 7  # Lightning gives none
+        (x, y), (other, _) = batch
+        self.log("val_acc", (self(torch.cat([x, other])).argmax(1)[: len(y)] == y).float().mean())
+
+
+class FailsFirst(LitBlobs):
+    def validation_step(self, batch, batch_idx):
+        raise ValueError("the labels are in another file")
+
+
+class CompilesItself(LitBlobs):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.compile(self.net, backend="eager")
 
 
 class OwnLogger(CSVLogger):

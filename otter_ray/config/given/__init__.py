@@ -7,8 +7,10 @@ import: the object itself travels to the workers. A study's folder holds the nam
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from otter_ray.config.config import Config
@@ -16,7 +18,8 @@ from otter_ray.config.lightning_cli import LIGHTNING
 from otter_ray.errors import ConfigError, Problem, did_you_mean
 from otter_ray.formatting import short_repr
 
-# Class path -> a class; or an object of one; or training, validation and perhaps test loaders.
+# Class path -> a class; or an object of one; or training, validation and perhaps test loaders. All are of the
+# study that runs: each `Study` keeps its own.
 GIVEN: dict[str, Any] = {}
 # Class path of the data module that is made of loaders.
 LOADERS = "otter_ray.projects.lightning.Loaders"
@@ -26,15 +29,32 @@ ARGUMENTS = ("model.init_args.", "data.init_args.")
 
 
 def give(objects: Mapping[str, Any]) -> None:
-    """Let configs of this process name objects.
+    """Let configs of this process name these objects, and no others that were given before.
 
     Args:
         objects: By class path.
     """
-    if any(GIVEN.get(path) is not value for path, value in objects.items()):
-        GIVEN.update(objects)
+    if GIVEN.keys() != objects.keys() or any(GIVEN[path] is not value for path, value in objects.items()):
+        given = {**objects}  # which may be GIVEN itself
+        GIVEN.clear()
+        GIVEN.update(given)
         for forget in ON_CHANGE:
             forget()
+
+
+@contextmanager
+def giving(objects: Mapping[str, Any]) -> Iterator[None]:
+    """Let configs name these objects, and no others, within the block.
+
+    Args:
+        objects: By class path.
+    """
+    before = {**GIVEN}
+    give(objects)
+    try:
+        yield
+    finally:
+        give(before)
 
 
 def given_to(config: Config) -> dict[str, Any]:
@@ -46,9 +66,23 @@ def given_to(config: Config) -> dict[str, Any]:
     return {path: GIVEN[path] for path in paths if path in GIVEN}
 
 
+def dotted_keys(model: Any, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a space under the config's keys.
+
+    Args:
+        model: A LightningModule's class; or a `partial` of one.
+        entries: By dotted key, or by the name of an argument of the module.
+
+    Raises:
+        ConfigError: The module has no such argument, or is not a class.
+    """
+    module, _ = _module_and_arguments(model)
+    return {_dotted(key, module): entry for key, entry in entries.items()}
+
+
 def config_of_objects(
-    model: Any, data: Any, metric: str, trainer: Mapping[str, Any], searched: Mapping[str, Any]
-) -> tuple[Config, dict[str, Any], dict[str, Any]]:
+    model: Any, data: Any, metric: str, trainer: Mapping[str, Any], starts: Mapping[str, Any]
+) -> tuple[Config, dict[str, Any]]:
     """Describe objects in a config of `project: lightning`.
 
     Args:
@@ -56,20 +90,15 @@ def config_of_objects(
         data: A LightningDataModule, its class or a `partial` of that; or two or three loaders; or None.
         metric: What the module logs.
         trainer: Arguments of Lightning's Trainer.
-        searched: Keys of the space: dotted, or names of the module's arguments.
+        starts: Searched keys, dotted, with a value for arguments that have no default.
 
     Returns:
-        The config, the objects by class path, and the space with dotted keys.
+        The config, and the objects by class path.
 
     Raises:
         ConfigError: One of them cannot be meant.
     """
-    module, arguments = _class_and_arguments(model, "model")
-    if not isinstance(module, type):
-        raise ConfigError(
-            [Problem("model", f"{short_repr(model)} is not a class. Give the LightningModule's.")]
-        )
-    space = {_dotted(key, module): entry for key, entry in searched.items()}
+    module, arguments = _module_and_arguments(model)
     path = _path(module)
     objects: dict[str, Any] = {path: module}
     content: dict[str, Any] = {
@@ -89,16 +118,45 @@ def config_of_objects(
         where = LOADERS if is_loaders else _path(source if isinstance(source, type) else type(source))
         objects[where] = source
         content["data"] = {"class_path": where, "init_args": own}
-    for key, entry in space.items():
+    for key, start in starts.items():
         for section, cls in ((content["model"], module), (content.get("data"), objects.get(_of(content)))):
             if section is not None and key.startswith(ARGUMENTS[section is not content["model"]]):
                 name = key.split(".")[2]
-                section["init_args"].setdefault(name, _start(cls, name, entry))
-    return Config.from_dict(content, module.__name__), objects, space
+                section["init_args"].setdefault(name, _default(cls, name, start))
+    if found := [*_objects_in(content, "")]:
+        raise ConfigError(found)
+    return Config.from_dict(content, module.__name__), objects
 
 
 def _of(content: Mapping[str, Any]) -> str:
     return str(content.get("data", {}).get("class_path"))
+
+
+def _module_and_arguments(model: Any) -> tuple[type[Any], dict[str, Any]]:
+    module, arguments = _class_and_arguments(model, "model")
+    if isinstance(module, type):
+        return module, arguments
+    raise ConfigError([Problem("model", f"{short_repr(model)} is not a class. Give the LightningModule's.")])
+
+
+def _objects_in(value: Any, key: str) -> Iterator[Problem]:
+    """Yield what a config cannot hold: it is a file, in which objects are described."""
+    if isinstance(value, Mapping | list | tuple):
+        for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _objects_in(item, f"{key}.{name}".lstrip("."))
+    elif not isinstance(value, str | int | float | bool | None):
+        message = f"{short_repr(value)} is an object, and a config holds its description."
+        yield Problem(key, f"{message} Write {_description(value)}.")
+
+
+def _description(value: Any) -> str:
+    """Return how a config names an object."""
+    if isinstance(value, PathLike):
+        return f'"{value}"'
+    if hasattr(value, "__qualname__"):  # a class or a function
+        return f'"{value.__module__}.{value.__qualname__}"'
+    kind = type(value)
+    return f'{{"class_path": "{kind.__module__}.{kind.__qualname__}", "init_args": {{...}}}}'
 
 
 def _class_and_arguments(given: Any, key: str) -> tuple[Any, dict[str, Any]]:
@@ -128,9 +186,8 @@ def _dotted(key: str, module: type[Any]) -> str:
     raise ConfigError([Problem(f"space.{key}", f"{message} Its arguments: {', '.join(parameters)}.")])
 
 
-def _start(cls: Any, name: str, entry: Any) -> Any:
-    """Return the base config's value of a searched argument: its default, or the first value of its range."""
+def _default(cls: Any, name: str, start: Any) -> Any:
+    """Return the base config's value of a searched argument: its default, if it has one."""
     parameter = inspect.signature(cls).parameters.get(name) if isinstance(cls, type) else None
-    if parameter is not None and parameter.default is not parameter.empty:
-        return parameter.default
-    return entry["choices"][0] if "choices" in entry else entry["low"]
+    default = getattr(parameter, "default", inspect.Parameter.empty)
+    return start if default is inspect.Parameter.empty else default

@@ -44,22 +44,19 @@ class Network(nn.Module):
     Args:
         module: The module.
         call: Returns how its validation calls it.
-
-    Attributes:
-        structure: Of the last outputs.
     """
 
     def __init__(self, module: L.LightningModule, call: Callable[[], Call]) -> None:
         super().__init__()
         self.module, self._call = module, call
-        self.structure = Structure(("",), next)
+        self._structure: Structure | None = None  # of the last outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in order."""
         # Of the class: a validation may have another one in its place.
         outputs = self._call().repeat(partial(type(self.module).forward, self.module), inputs)
         try:
-            found, self.structure = take_apart(outputs)
+            found, self._structure = take_apart(outputs)
         except TypeError as exc:
             name = type(self.module).__name__
             message = f"returns something other than tensors: {exc}. Leave it out of forward."
@@ -71,7 +68,15 @@ class Network(nn.Module):
 
     def like_forward(self, outputs: Sequence[Tensor]) -> Any:
         """Return outputs as the module's `forward` returns them."""
-        return self.structure.filled(iter(outputs))
+        return self.structure().filled(iter(outputs))
+
+    def structure(self) -> Structure:
+        """Return the structure of the last outputs; of those for the exported call if there are none yet."""
+        if self._structure is None:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self(*self._call().tensors)
+        assert self._structure is not None
+        return self._structure
 
 
 class Adapter(BaseMixin, L.LightningModule):
@@ -131,12 +136,10 @@ class Adapter(BaseMixin, L.LightningModule):
         """Return what the module logs in a validation whose `forward` is `run`."""
         is_test = bool(labels is not None and labels.shape[1])
         metrics, calls = self.validated(run, is_test=is_test)
-        if is_test:
-            return metrics, ""
         name, metric = type(self.lightning_module).__name__, self.config.metric
-        if calls and self._depends_on_outputs(run, metrics.get(metric, math.nan)):
+        if calls and self._depends_on_outputs(run, metrics.get(metric, math.nan), is_test):
             return metrics, ""
-        why = f"{name}.validation_step never calls self(...)"
+        why = f"{name}.{'test' if is_test else 'validation'}_step never calls self(...)"
         if calls:
             why = f"{name}'s {metric} does not depend on what self(...) returns"
         return metrics, (
@@ -144,7 +147,7 @@ class Adapter(BaseMixin, L.LightningModule):
             "the PyTorch model"
         )
 
-    def _depends_on_outputs(self, run: Run, value: float) -> bool:
+    def _depends_on_outputs(self, run: Run, value: float, is_test: bool) -> bool:
         """Return whether the metric changes if the network's outputs do.
 
         A metric may be the same for one disturbance although it is computed from them: the accuracy of a
@@ -154,7 +157,7 @@ class Adapter(BaseMixin, L.LightningModule):
         failures = 0
         for disturb in DISTURBANCES:
             try:
-                found, _ = self.validated(partial(_disturbed, run, disturb))
+                found, _ = self.validated(partial(_disturbed, run, disturb), is_test=is_test)
             except Exception:  # the author's code, with outputs that it never sees
                 failures += 1
                 continue
@@ -191,9 +194,8 @@ class Adapter(BaseMixin, L.LightningModule):
         def forward(*inputs: Any, **named: Any) -> Any:
             nonlocal calls
             calls += 1
-            given = call_of(self.config, module, inputs, named).tensors
-            self._check_inputs(given)
-            return self.network.like_forward(run([tensor.detach() for tensor in given]))
+            call = self._as_exported(call_of(self.config, module, inputs, named))
+            return self.network.like_forward(run([tensor.detach() for tensor in call.tensors]))
 
         split = self._splits[is_test]
         data = split.source if isinstance(split.source, L.LightningDataModule) else None
@@ -227,15 +229,29 @@ class Adapter(BaseMixin, L.LightningModule):
             self.lightning_module.setup("test")
         stages.add(is_test)
 
-    def _check_inputs(self, given: Sequence[Tensor]) -> None:
-        """Refuse a call of `forward` with something else than what is exported."""
-        count = len(exported_call(self.config).tensors)
-        if len(given) != count:
+    def _as_exported(self, call: Call) -> Call:
+        """Return a call of `forward` with its tensors in the file's order.
+
+        Raises:
+            ConfigError: It is called with something else than what is exported.
+        """
+        exported = exported_call(self.config)
+        count = len(exported.tensors)
+        if len(call.tensors) != count:
             message = (
-                f"the validation calls forward with {len(given)} tensors, and the exported network takes "
-                f"{count}. Name, in order, the elements of a batch that it is called with."
+                f"the validation calls forward with {len(call.tensors)} tensors, and the exported network "
+                f"takes {count}. Name, in order, the elements of a batch that it is called with."
             )
             raise ConfigError([self.config.problem("onnx.inputs", message)])
+        if call.structure.constants != exported.structure.constants:
+            now, first = (_listed_constants(each) for each in (call, exported))
+            message = (
+                f"{type(self.lightning_module).__name__} calls forward with {now}, and in the first batch of "
+                f"its validation with {first}, which the exported network has for good. Pass the same values "
+                "in each call."
+            )
+            raise ConfigError([self.config.problem("model", message)])
+        return call.reordered(exported.places)
 
     def _replayed(self, outputs: Outputs) -> dict[str, float]:
         rows, position = as_tuple(outputs), 0
@@ -302,6 +318,10 @@ def name_in_test(config: LightningConfig, logged: Mapping[str, float]) -> str | 
     usual = [metric, *(re.sub(word, "test", metric, count=1) for word in ("validation", "valid", "val"))]
     wanted = [config.test_metric] if config.test_metric else usual
     return next((name for name in wanted if name in logged), None)
+
+
+def _listed_constants(call: Call) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in call.structure.constants) or "tensors alone"
 
 
 def _disturbed(run: Run, disturb: Callable[[Tensor], Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:

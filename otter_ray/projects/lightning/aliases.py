@@ -1,7 +1,8 @@
 """One Lightning for all modules: `pytorch_lightning` is the name that older code has for `lightning.pytorch`.
 
 Its classes are others than Lightning's own if both packages are installed, and a Trainer of the one refuses
-modules of the other. The package below both names is the same.
+modules of the other. The package below both names is the same. A program finds the other package again when
+otter_ray leaves it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+from otter_ray.host_program import ON_LEAVING
 
 OTHER, OWN = "pytorch_lightning", "lightning.pytorch"
 
@@ -41,3 +44,15 @@ def use_one_lightning() -> None:
     """Let `import pytorch_lightning` find `lightning.pytorch`, unless the other package is there already."""
     if OTHER not in sys.modules and not any(isinstance(finder, _Alias) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Alias())
+
+
+def forget_one_lightning() -> None:
+    """Let `import pytorch_lightning` find what is installed. Classes that have been imported stay."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Alias)]
+    for name, module in [*sys.modules.items()]:
+        is_other = f"{name}.".startswith(f"{OTHER}.")
+        if is_other and f"{getattr(module, '__name__', '')}.".startswith(f"{OWN}."):
+            del sys.modules[name]
+
+
+ON_LEAVING.append(forget_one_lightning)

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
 from otter_ray.config.lightning_config import LightningConfig
-from otter_ray.errors import ConfigError, DataError, ExportError
+from otter_ray.errors import ConfigError, DataError, ExportError, OtterError, in_one_line
 from otter_ray.projects.lightning.data import (
     Split,
     first_element,
@@ -37,17 +37,36 @@ class Call:
         tensors: In order.
         structure: Of the arguments by name, without the tensors.
         positional: Names of those that are passed by position.
+        places: Of the tensors among all that the call has, if they are in an order of the config's.
     """
 
     tensors: list[Tensor]
     structure: Structure
     positional: tuple[str, ...]
+    places: tuple[int, ...] = ()
 
     def repeat(self, forward: Callable[..., Any], tensors: tuple[Tensor, ...] | list[Tensor]) -> Any:
         """Call a function in the same way, with other tensors."""
         named = self.structure.filled(tensors)
         positional = [named.pop(name) for name in self.positional]
         return forward(*positional, **named)
+
+    def reordered(self, places: tuple[int, ...]) -> Call:
+        """Return the same call with its tensors in another order.
+
+        Args:
+            places: Their present ones; none for the order that they have.
+        """
+        if not places:
+            return self
+
+        def build(tensors: Iterator[Tensor]) -> Any:
+            by_place = dict(zip(places, tensors, strict=True))
+            return self.structure.filled([by_place[place] for place in range(len(places))])
+
+        names = tuple(self.structure.names[place] for place in places)
+        structure = Structure(names, build, self.structure.constants)
+        return Call([self.tensors[place] for place in places], structure, self.positional, places)
 
     def rows(self, count: int) -> list[Tensor]:
         """Return the tensors of this call with another number of items, which are repeated if need be."""
@@ -73,15 +92,21 @@ def call_of(config: LightningConfig, module: L.LightningModule, inputs: Any, nam
     parameters = bound.signature.parameters
     arguments: dict[str, Any] = {}
     positional: list[str] = []
-    for name, value in [*bound.arguments.items()][1:]:
-        kind = parameters[name].kind
+    by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    is_left_out = False  # whether an earlier one is: what follows it can only be given by name
+    for name, parameter in [*parameters.items()][1:]:
+        kind = parameter.kind
+        if name not in bound.arguments:
+            is_left_out = True
+            continue
+        value = bound.arguments[name]
         each = {name: value}
         if kind is inspect.Parameter.VAR_POSITIONAL:
             each = {f"{name}_{index}": part for index, part in enumerate(value)}
         elif kind is inspect.Parameter.VAR_KEYWORD:
             each = dict(value)
         arguments |= each
-        if kind not in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
+        if kind not in by_name and not is_left_out:
             positional += each
     try:
         tensors, structure = take_apart(arguments)
@@ -114,16 +139,23 @@ def calls(config: LightningConfig, split: Split) -> Iterator[Call]:
     has another shape.
     """
     is_named = config.onnx is not None and config.onnx.inputs is not None
+    places: tuple[int, ...] = ()
     with _attached(config, split) as module:
         example = _example(module)
         for batch, index, loader in split.batches():
-            if is_named:
-                yield _plain(named_inputs(config, batch))
+            call = _captured(config, module, split, batch, index, loader)
+            if call is not None and is_named:
+                named = named_inputs(config, batch)
+                if len(named) == len(call.tensors):
+                    places = places or _places(named, call.tensors)
+                    yield call.reordered(places)
+                else:  # which the rehearsal refuses
+                    yield _plain(named)
                 continue
-            if (call := _captured(config, module, split, batch, index, loader)) is not None:
+            if call is not None:
                 yield call
                 continue
-            if example is not None and not _fits(example, batch):
+            if not is_named and example is not None and not _fits(example, batch):
                 yield call_of(config, module, *example)
                 return
             yield _plain(named_inputs(config, batch))
@@ -138,6 +170,28 @@ def first_call(config: LightningConfig, split: Split) -> Call:
     for call in calls(config, split):
         return call
     raise DataError(f"{type(split.source).__name__}: its val_dataloader gives no batch. Give it some items.")
+
+
+def _places(named: list[Tensor], given: list[Tensor]) -> tuple[int, ...]:
+    """Return where the tensors that a config names are in a call; one that is not there is the next one left.
+
+    Args:
+        named: Of a batch.
+        given: Of the call, as many.
+    """
+    found: list[int | None] = []
+    for tensor in named:
+        left = [place for place in range(len(given)) if place not in found]
+        same = [place for place in left if given[place] is tensor]
+        same += [place for place in left if is_same(given[place], tensor)]
+        found.append(same[0] if same else None)
+    rest = iter([place for place in range(len(given)) if place not in found])
+    return tuple(next(rest) if place is None else place for place in found)
+
+
+def is_same(first: Tensor, second: Tensor) -> bool:
+    """Say whether two tensors have the same values, of the same kind."""
+    return first.dtype == second.dtype and torch.equal(first, second)
 
 
 def _plain(tensors: list[Tensor]) -> Call:
@@ -222,11 +276,17 @@ def quiet_trainer(config: LightningConfig, is_test: bool, batches: float) -> L.T
 def _captured(
     config: LightningConfig, module: L.LightningModule, split: Split, batch: Any, index: int, loader: int
 ) -> Call | None:
-    """Run a step as Lightning does, as far as its call of the network; None if it never comes there."""
+    """Run a step as Lightning does, as far as its call of the network; None if it never comes there.
+
+    Raises:
+        ConfigError: It fails.
+    """
     source = split.source
     step = module.test_step if split.is_test else module.validation_step
     parameters = inspect.signature(step).parameters.values()
-    most = len(parameters) if all(each.kind is not each.VAR_POSITIONAL for each in parameters) else 3
+    most = 3 if any(each.kind is each.VAR_POSITIONAL for each in parameters) else len(parameters)
+    if len(split.loaders) == 1:  # whose number is not passed
+        most = min(most, 2)
     try:
         for hook in TRANSFER_HOOKS:
             is_own = getattr(type(source), hook) is not getattr(L.LightningDataModule, hook)
@@ -234,8 +294,12 @@ def _captured(
         step(*(batch, index, loader)[:most])
     except _CalledError as call:
         return call_of(config, module, call.inputs, call.named)
-    except Exception:  # the author's code: the rehearsal runs it with all around it, and says what failed
-        return None
+    except OtterError:
+        raise
+    except Exception as exc:  # the author's code
+        where = f"{type(module).__name__}.{step.__name__} fails on batch {index} of the {split.name}"
+        message = f"{where}: {in_one_line(exc).rstrip('.')}. Fix it."
+        raise ConfigError([config.problem("model", message)]) from exc
     return None
 
 

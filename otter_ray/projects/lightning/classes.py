@@ -29,6 +29,7 @@ T = TypeVar("T")
 # Of jsonargparse's messages.
 ARGUMENT = re.compile(r'Parser key "([^"]+)":')
 CLASS = re.compile(r"<class '([^']+)'>")
+RUN_THE_PROGRAM = "Run the program that has it: Study.of, with the study's name and resume=True."
 # Name of a mode of jsonargparse's, in which a text is no more than a text.
 AS_IT_IS = "otter_ray_text"
 
@@ -149,6 +150,8 @@ def find_class_path(path: str) -> Any:
     """
     if not IMPORT_PATH.fullmatch(path):
         raise LookupError(f"{path!r} is no class path. Write package.module.Class.")
+    if path == LOADERS and path not in GIVEN:
+        raise LookupError(f"{path} holds loaders of a program's or a notebook's. {RUN_THE_PROGRAM}")
     if path in GIVEN and path != LOADERS:
         return GIVEN[path] if isinstance(GIVEN[path], type) else type(GIVEN[path])
     module, _, name = path.rpartition(".")
@@ -165,8 +168,9 @@ def find_class_path(path: str) -> Any:
     except Exception as exc:  # the module's own code
         raise LookupError(f"{path} cannot be imported: {in_one_line(exc)}. Fix it.") from exc
     if not hasattr(found, name) and module == "__main__":
-        remedy = "Run the program that has it: Study.of, with the study's name and resume=True."
-        raise LookupError(f"__main__ has no class {name!r}: it was a program's or a notebook's. {remedy}")
+        raise LookupError(
+            f"__main__ has no class {name!r}: it was a program's or a notebook's. {RUN_THE_PROGRAM}"
+        )
     if not hasattr(found, name):
         known = [entry for entry in dir(found) if isinstance(getattr(found, entry), type)]
         raise LookupError(f"{module} has no class {name!r}.{did_you_mean(name, known)}")

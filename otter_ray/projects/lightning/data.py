@@ -15,8 +15,9 @@ from torch import Tensor
 
 from otter_ray.config.given import GIVEN, LOADERS
 from otter_ray.config.lightning_config import LightningConfig
-from otter_ray.errors import ConfigError, DataError, in_one_line
+from otter_ray.errors import ConfigError, DataError, Problem, in_one_line
 from otter_ray.projects.lightning.classes import build_class
+from otter_ray.train.torch_compat import is_sequential
 
 # What Lightning calls around a validation to have the data there.
 SETUP_HOOKS = ("prepare_data", "setup", "teardown")
@@ -69,6 +70,11 @@ class Split:
     unit: str = "items"
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "test set" if self.is_test else "validation set"
+
+    @property
     def loader(self) -> Iterable[Any]:
         """The first loader."""
         return self.loaders[0]
@@ -86,11 +92,38 @@ class Split:
         return 0
 
 
+class Together:
+    """Loaders of which each batch is one of them all, as Lightning runs them in any mode but `sequential`.
+
+    Args:
+        combined: The loaders.
+    """
+
+    def __init__(self, combined: CombinedLoader) -> None:
+        self.combined = combined
+
+    def __iter__(self) -> Iterator[Any]:
+        self.combined.limits = None  # those of a Trainer that had the same loaders
+        return (batch for batch, _, _ in self.combined)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        self.combined.limits = None
+        iter(self.combined)  # without which it does not know
+        return len(self.combined)
+
+
 def _most(loader: Iterable[Any], limit: float | None) -> int | None:
     """Return how many batches of a loader are run, as Lightning reads a limit; None for all."""
     if limit is None or isinstance(limit, int):
         return limit
-    return None if limit >= 1 else int(len(loader) * limit)  # type: ignore[arg-type]
+    if limit >= 1:
+        return None
+    try:
+        return int(len(loader) * limit)  # type: ignore[arg-type]
+    except TypeError as exc:
+        message = f"is {limit}, a part of a loader that does not know its length. Give a number of batches."
+        raise ConfigError([Problem(f"trainer.{LIMIT}", message)]) from exc
 
 
 def seed(config: LightningConfig) -> None:
@@ -198,7 +231,7 @@ def _author_errors(config: LightningConfig, source: object) -> Iterator[None]:
 def listed(loaders: Any) -> list[Iterable[Any]]:
     """Return the loaders of one, of several, or of nested ones, in Lightning's order."""
     if isinstance(loaders, CombinedLoader):
-        return [*loaders.flattened]
+        return [*loaders.flattened] if is_sequential(loaders) else [Together(loaders)]
     if isinstance(loaders, Sequence | Mapping):
         parts = loaders.values() if isinstance(loaders, Mapping) else loaders
         return [loader for part in parts for loader in listed(part)]

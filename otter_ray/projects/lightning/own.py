@@ -192,7 +192,11 @@ class OWN:
         given = ["plugins", *(key for key in TRAINER_GIVEN if key not in REPLACED)]
         section = trainer_section_problems(config, checker.gpus, given)
         # The export's validation has the same limit.
+        limit = (config.trainer.model_extra or {}).get(LIMIT)
         found += [problem for problem in section if problem.key != f"trainer.{LIMIT}"]
+        if limit == 0:
+            message = f"is {limit}: nothing is validated, so there is no best epoch. Remove it, or give more."
+            found.append(config.problem(f"trainer.{LIMIT}", message))
         found += checker.precision(config)
         return found or checker.trainer(config)
 
@@ -337,7 +341,6 @@ def _logs_in_test(text: str, name: str) -> bool:
     config = LightningConfig.from_dict(json.loads(text), name)
     assert isinstance(config, LightningConfig)
     model = OWN.build_model(config)
-    model.eval().outputs(OWN.model_inputs(config, 1))  # whose structure a test's outputs have
     try:
         logged, _ = model.validated(model.outputs, REHEARSED, is_test=True)
     except Exception as exc:  # the author's code
@@ -379,11 +382,12 @@ def _onnx_section(text: str, name: str) -> Onnx:
     if any(output.shape[:1] != inputs[0].shape[:1] for output in outputs):
         message = f"gives outputs of {[list(output.shape) for output in outputs]} for {len(inputs[0])} items"
         raise ExportError(f"{config.model.name}.forward {message}: the first axis must be the batch.")
+    input_names = own.input_names or _names("input", call.structure.names, own.output_names or ())
     section = Onnx(
         name=config.model.name,
         input_shape={},
-        input_names=own.input_names or _names("input", call.structure.names),
-        output_names=own.output_names or _names("output", network.structure.names),
+        input_names=input_names,
+        output_names=own.output_names or _names("output", network.structure().names, input_names),
         options={"opset_version": own.opset_version or OPSET},
     )
     for key, count, names in (
@@ -393,6 +397,10 @@ def _onnx_section(text: str, name: str) -> Onnx:
         if len(names) != count:
             message = f"has {len(names)} names, and there are {count}. Name each."
             raise ConfigError([config.problem(f"onnx.{key}", message)])
+    if both := sorted({*section.input_names} & {*section.output_names}):
+        key = "input_names" if own.output_names is None else "output_names"
+        message = f"has {', '.join(both)}, the name of an input and of an output. Name each in its own way."
+        raise ConfigError([config.problem(f"onnx.{key}", message)])
     for each, tensor in zip(section.input_names, inputs, strict=True):
         dtype = str(tensor.dtype).removeprefix("torch.")
         section.input_shape[each] = InputShape(shape=[1, *tensor.shape[1:]], dtype=dtype)
@@ -402,10 +410,18 @@ def _onnx_section(text: str, name: str) -> Onnx:
 ON_CHANGE += [_onnx_section.cache_clear, _logs_in_test.cache_clear]
 
 
-def _names(what: str, names: Sequence[str]) -> list[str]:
-    """Return names for the file: those of arguments and keys, if each has one of its own."""
-    if len(names) == 1 and (what == "input" or not names[0]):
+def _names(what: str, names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Return names for the file: those of arguments and keys, if each has one of its own.
+
+    Args:
+        what: input or output.
+        names: Of arguments or keys.
+        taken: Names that the others have.
+    """
+    if len(names) == 1 and (what == "input" or not names[0]) and what not in taken:
         return [what]
-    if len({*names}) == len(names) and not any(name.isdecimal() for name in names):
+    if len({*names, *taken}) == len(names) + len({*taken}) and all(
+        name and not name.isdecimal() for name in names
+    ):
         return [*names]
     return [f"{what}_{index}" for index in range(len(names))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from copy import copy
 from typing import Any
 
 from torch import Tensor
@@ -20,10 +22,12 @@ class Structure:
     Attributes:
         names: Of the tensors, in order: keys and fields, or positions.
         build: Puts tensors in.
+        constants: Parts that are no tensors, with their names, in order.
     """
 
     names: tuple[str, ...]
     build: Build
+    constants: tuple[tuple[str, Any], ...] = ()
 
     def filled(self, tensors: Iterator[Tensor] | list[Tensor] | tuple[Tensor, ...]) -> Any:
         """Return the structure with these tensors."""
@@ -43,18 +47,39 @@ def take_apart(value: Any, name: str = "") -> tuple[list[Tensor], Structure]:
     if isinstance(value, Tensor):
         return [value], Structure((name,), next)
     if isinstance(value, CONSTANTS):
-        return [], Structure((), lambda tensors: value)
+        return [], Structure((), lambda tensors: value, ((name, value),))
     parts, make = _parts(value, name)
     found = [take_apart(part, _joined(name, key)) for key, part in parts.items()]
     tensors = [tensor for own, _ in found for tensor in own]
     structures = [structure for _, structure in found]
     names = tuple(each for structure in structures for each in structure.names)
-    return tensors, Structure(names, lambda given: make([each.build(given) for each in structures]))
+    constants = tuple(each for structure in structures for each in structure.constants)
+
+    def build(given: Iterator[Tensor]) -> Any:
+        return make([each.build(given) for each in structures])
+
+    return tensors, Structure(names, build, constants)
 
 
 def _joined(name: str, key: str) -> str:
     """Return the name of a part: positions follow what they are in, and keys stand alone."""
     return f"{name}_{key}".lstrip("_") if key.isdecimal() else key
+
+
+def _mapping_like(value: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
+    """Return a mapping of a value's kind with these items; a dict if it can be neither built nor changed."""
+    if type(value) is dict:
+        return items
+    with suppress(TypeError, ValueError):  # it may take something else than its keys
+        built = type(value)(**items)
+        if built.keys() == items.keys():
+            return built
+    with suppress(TypeError):
+        changed = copy(value)
+        for key, item in items.items():
+            changed[key] = item  # type: ignore[index]
+        return changed
+    return items
 
 
 def _parts(value: Any, name: str) -> tuple[dict[str, Any], Callable[[list[Any]], Any]]:
@@ -64,8 +89,7 @@ def _parts(value: Any, name: str) -> tuple[dict[str, Any], Callable[[list[Any]],
         keys = [*value]
 
         def mapping(parts: list[Any]) -> Any:
-            named = dict(zip(keys, parts, strict=True))
-            return named if kind is dict else kind(**named)
+            return _mapping_like(value, dict(zip(keys, parts, strict=True)))
 
         return {str(key): value[key] for key in keys}, mapping
     if isinstance(value, tuple | list):

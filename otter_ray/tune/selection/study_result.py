@@ -6,7 +6,8 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from otter_ray.checkpoints import BEST_CHECKPOINT
 from otter_ray.config import load_config
+from otter_ray.config.given import giving
 from otter_ray.errors import ExportError
 from otter_ray.host_program import importing_from_here, left_as_found
 from otter_ray.report.study_data import StudyData
@@ -57,11 +59,13 @@ class StudyResult:
         folder: The study's.
         code: The packages whose code `load` may run (`SearchProblem.code`).
         is_interrupted: Whether Ctrl-C ended the search before all trials had.
+        given: Objects that the config names, of the program's own (`Study.of`).
     """
 
     folder: Path
     code: str
     is_interrupted: bool = False
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     @left_as_found()
@@ -125,7 +129,7 @@ class StudyResult:
 
         checkpoint = self.best.checkpoint
         config = config_of(read_run_checkpoint(checkpoint), checkpoint, self.code)
-        with importing_from_here():
+        with left_as_found(), importing_from_here(), giving(self.given):
             return load_model_from_config(config, checkpoint).lightning_module
 
     @cached_property

@@ -5,14 +5,17 @@ import random
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from otter_ray import Study
-from otter_ray.config.given import LOADERS, given_to
+from otter_ray.config.given import GIVEN, LOADERS, given_to
 from otter_ray.errors import ConfigError
+from otter_ray.train.checks.validation import check_config
 from tests.support.plain_digits import Blobs, LitBlobs
 
 SCRIPT = """
@@ -36,7 +39,9 @@ if __name__ == "__main__":
         trainer={"accelerator": "cpu"},
         space={"lr": FloatDistribution(1e-3, 1e-1, log=True)}, quiet=True,
     )
+    Study.of(Mine, Data(count=24), metric="val_acc", max_epochs=1, space={"lr": [0.01, 0.1]})  # another one
     result = study.run()
+    assert result.best.facts["gate"]["images"] == 12, "trained on the other study's data"
     assert type(result.load()) is Mine
     print("best", result.best.params, result.best.onnx.name, result.best.facts["gate"]["unmeasured"] == "")
     assert "iframe" in result._repr_html_()
@@ -88,23 +93,56 @@ def test_what_is_given_becomes_a_config_and_a_space():
     entries = problem.space.to_dict()["parameters"]
     assert entries["model.init_args.lr"] == {"type": "float", "low": 0.001, "high": 0.1, "log": True}
     assert entries["model.init_args.width"] == {"type": "int", "low": 8, "high": 32}
-    assert given_to(problem.config) == {
-        f"{Blobs.__module__}.{cls.__name__}": cls for cls in (LitBlobs, Blobs)
-    }
+    with study.given():
+        assert given_to(problem.config) == {
+            f"{Blobs.__module__}.{cls.__name__}": cls for cls in (LitBlobs, Blobs)
+        }
+    assert given_to(problem.config) == {}
 
 
 def test_loaders_and_objects_are_data():
     from otter_ray.projects.lightning.own import OWN
 
-    data = Blobs(count=48)
-    data.setup("fit")
-    loaders = of(data=(data.train_dataloader(), data.val_dataloader())).request().problem.config
+    study = of(data=loaders_of(48))
+    loaders = study.request().problem.config
     assert loaders.get("data.class_path") == LOADERS
-    train, valid = OWN.build_datasets(loaders)
-    assert (len(train), len(valid), OWN.build_test(loaders, valid)) == (36, 12, None)
+    with study.given():
+        train, valid = OWN.build_datasets(loaders)
+        assert (len(train), len(valid), OWN.build_test(loaders, valid)) == (36, 12, None)
     fresh = Blobs(count=24)
-    assert len(OWN.build_datasets(of(data=fresh).request().problem.config)[0]) == 18
+    study = of(data=fresh)
+    with study.given():
+        assert len(OWN.build_datasets(study.request().problem.config)[0]) == 18
     assert not hasattr(fresh, "train_set")  # a copy was set up
+
+
+def loaders_of(count):
+    data = Blobs(count=count)
+    data.setup("fit")
+    return data.train_dataloader(), data.val_dataloader()
+
+
+def test_each_study_has_its_own_objects():
+    from otter_ray.projects.lightning.own import OWN
+
+    studies = [of(data=loaders_of(count)) for count in (48, 24)]
+    for study, items in zip([*studies, studies[0]], (36, 18, 36), strict=True):
+        config = study.request().problem.config
+        with study.given():
+            assert len(OWN.build_datasets(config)[0]) == items
+    assert not GIVEN
+    with pytest.raises(ConfigError, match=r"data.class_path: .*loaders of a program's .*Study.of"):
+        check_config(config, "val_acc")  # as the command line does, which has no loaders
+
+
+class NeedsWidth(LitBlobs):
+    def __init__(self, width: int):
+        super().__init__(width)
+
+
+def test_an_argument_without_a_default_starts_where_its_range_does():
+    for searched, start in (([16, 8], 16), (IntDistribution(9, 32), 9)):
+        assert of(NeedsWidth, space={"width": searched}).config.get("model.init_args.width") == start
 
 
 @pytest.mark.parametrize(
@@ -116,6 +154,14 @@ def test_loaders_and_objects_are_data():
         (lambda: of(data=[1]), "data: has 1 loaders"),
         (lambda: of(space={"lr": 3}).request(), "model.init_args.lr: 3 is not a mapping"),
         (lambda: of(space={}).request(), "is empty"),
+        (lambda: of(NeedsWidth, space={"width": []}), "model.init_args.width.choices: "),
+        (lambda: of(NeedsWidth, space={"width": 3}), "model.init_args.width: 3 is not a mapping"),
+        (lambda: of(NeedsWidth, space={"width": {"type": "int"}}), "model.init_args.width.low: "),
+        (
+            lambda: of(trainer={"callbacks": [EarlyStopping("val_acc")]}),
+            r'trainer.callbacks.0: .* is an object.*Write {"class_path": ".*\.EarlyStopping", "init_args": ',
+        ),
+        (lambda: of(data=partial(Blobs, noise=Path("x"))), r'data.init_args.noise: .*Write "x"'),
     ],
 )
 def test_what_cannot_be_meant(call, told):

@@ -5,10 +5,12 @@ import sys
 import lightning.pytorch
 import pytest
 import torch
+import yaml
 
 from otter_ray.config import load_config
 from otter_ray.errors import ConfigError
 from otter_ray.export.exporter import export_checkpoint
+from otter_ray.host_program import left_as_found
 from otter_ray.projects.lightning.classes import find_class_path
 from otter_ray.projects.lightning.own import OWN
 from otter_ray.train.checks.validation import check_config
@@ -123,8 +125,23 @@ def test_modules_of_pytorch_lightning_are_lightnings(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "pytorch_lightning"]:
         monkeypatch.delitem(sys.modules, name)
-    assert issubclass(find_class_path("older.Lit"), lightning.pytorch.LightningModule)
-    assert sys.modules["pytorch_lightning"] is lightning.pytorch
-    assert lightning.pytorch.__spec__.name == "lightning.pytorch"
-    for name in ("older", *(n for n in [*sys.modules] if n.partition(".")[0] == "pytorch_lightning")):
-        sys.modules.pop(name)
+    finders = [*sys.meta_path]
+    with left_as_found():
+        assert issubclass(find_class_path("older.Lit"), lightning.pytorch.LightningModule)
+        assert sys.modules["pytorch_lightning"] is lightning.pytorch
+        assert lightning.pytorch.__spec__.name == "lightning.pytorch"
+    assert not [name for name in sys.modules if name.partition(".")[0] == "pytorch_lightning"]
+    assert not [finder for finder in sys.meta_path if finder not in finders]
+    del sys.modules["older"]
+
+
+@pytest.mark.parametrize("has_level", [True, False])
+def test_classes_that_only_the_program_names(has_level, file):
+    with open(file) as stream:
+        data = yaml.safe_load(stream)["fit"]
+    data["model"] = {"width": 8}
+    with open(file, "w") as stream:
+        yaml.safe_dump({"fit": data} if has_level else data, stream)
+    told = r"cli.yaml:\d+: model: has no class_path. Print the config with subclass_mode_model=True, or write"
+    with pytest.raises(ConfigError, match=told):
+        load_config(file)

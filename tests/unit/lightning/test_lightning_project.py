@@ -78,7 +78,6 @@ def test_the_metric_is_measured_on_the_file_and_not_on_the_module(tmp_path):
     plain = config(trainer__max_epochs=1)
     model = OWN.build_model(plain)
     always_first = torch.tensor([[1.0, 0.0, 0.0]])
-    model.outputs([torch.zeros(1, 1, 8, 8)])
     metrics, note = model.measure(lambda inputs: [always_first.repeat(len(inputs[0]), 1)], None, None)
     assert not note
     labels = torch.cat([batch[1] for batch in OWN.build_valid(plain).loader])

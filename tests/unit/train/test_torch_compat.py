@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.utilities import CombinedLoader
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.summary_pb2 import Summary
 from timm.scheduler import CosineLRScheduler
@@ -24,12 +25,18 @@ from otter_ray.train.schedules import MultiStepLRWarmUp, PolynomialLRWarmup
 from otter_ray.train.torch_compat import (
     exclude_from_ddp,
     is_from_epoch_end,
+    is_sequential,
     scale_rates,
     scale_schedule,
     uncompile,
     unprinted_onnx_graphs,
     write_summary,
 )
+
+
+def test_whether_loaders_are_run_one_after_the_other():
+    assert is_sequential(CombinedLoader([], "sequential"))
+    assert not is_sequential(CombinedLoader([], "max_size"))
 
 
 class Untraceable(nn.Module):

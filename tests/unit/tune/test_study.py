@@ -117,6 +117,8 @@ def as_it_is():
 
 def test_a_study_that_is_done_gives_its_result(tiny_config, tiny_run, tmp_path, capsys, monkeypatch):
     """Nothing is left to train: no Ray starts, but all else is what a command does."""
+    import ray  # noqa: F401  # which changes sys.path, and so before it is looked at
+
     context = trained_study(tmp_path / "runs", tiny_config, tiny_run.best)
     add_trial(context, tiny_run.best, 0.3)
     folder = context.folder.path
