@@ -48,11 +48,11 @@ SMALL = {
 @pytest.fixture
 def project(tmp_path):
     """A project of names that are not ASCII: package, config, space, classes, choices, folders, images."""
-    made, folder = tmp_path / "sketches", tmp_path / "ein Ordner"
-    create_project("sketches", made)
-    words = {"sketches": PROJECT, "ConvBackbone": CLASS, f"import {CLASS}": f"import {OTHER}, {CLASS}"}
+    made, folder = tmp_path / "doodles", tmp_path / "ein Ordner"
+    create_project("doodles", made)  # a name that no other test has imported
+    words = {"doodles": PROJECT, "ConvBackbone": CLASS, f"import {CLASS}": f"import {OTHER}, {CLASS}"}
     for file in filter(Path.is_file, made.rglob("*")):
-        target = folder / str(file.relative_to(made)).replace("sketches", PROJECT)
+        target = folder / str(file.relative_to(made)).replace("doodles", PROJECT)
         target.parent.mkdir(parents=True, exist_ok=True)
         text = file.read_text()
         for word, other in words.items():
