@@ -25,7 +25,7 @@ GIVEN: dict[str, Any] = {}
 LOADERS = "otter_ray.projects.lightning.Loaders"
 # Called when other objects are given: what was computed of earlier ones of the same name is void.
 ON_CHANGE: list[Callable[[], object]] = []
-ARGUMENTS = ("model.init_args.", "data.init_args.")
+ARGUMENTS = ".init_args."  # between a section and the name of an argument
 
 
 def give(objects: Mapping[str, Any]) -> None:
@@ -101,6 +101,7 @@ def config_of_objects(
     module, arguments = _module_and_arguments(model)
     path = _path(module)
     objects: dict[str, Any] = {path: module}
+    sources: dict[str, Any] = {"model": module}
     content: dict[str, Any] = {
         "project": LIGHTNING,
         "model": {"class_path": path, "init_args": arguments},
@@ -116,20 +117,16 @@ def config_of_objects(
             )
             raise ConfigError([Problem("data", message)])
         where = LOADERS if is_loaders else _path(source if isinstance(source, type) else type(source))
-        objects[where] = source
+        objects[where] = sources["data"] = source
         content["data"] = {"class_path": where, "init_args": own}
     for key, start in starts.items():
-        for section, cls in ((content["model"], module), (content.get("data"), objects.get(_of(content)))):
-            if section is not None and key.startswith(ARGUMENTS[section is not content["model"]]):
-                name = key.split(".")[2]
-                section["init_args"].setdefault(name, _default(cls, name, start))
+        section, separator, argument = key.partition(ARGUMENTS)
+        if separator and section in sources:
+            name = argument.partition(".")[0]
+            content[section]["init_args"].setdefault(name, _default(sources[section], name, start))
     if found := [*_objects_in(content, "")]:
         raise ConfigError(found)
     return Config.from_dict(content, module.__name__), objects
-
-
-def _of(content: Mapping[str, Any]) -> str:
-    return str(content.get("data", {}).get("class_path"))
 
 
 def _module_and_arguments(model: Any) -> tuple[type[Any], dict[str, Any]]:
@@ -181,7 +178,7 @@ def _dotted(key: str, module: type[Any]) -> str:
         return key
     parameters = inspect.signature(module).parameters
     if key in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-        return f"{ARGUMENTS[0]}{key}"
+        return f"model{ARGUMENTS}{key}"
     message = f"{module.__name__} has no argument {key!r}.{did_you_mean(key, parameters)}"
     raise ConfigError([Problem(f"space.{key}", f"{message} Its arguments: {', '.join(parameters)}.")])
 
